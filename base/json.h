@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Strict JSON from outside, on jansson: duplicate keys, trailing data, NUL, bad UTF-8 and depth
+ * above JSON_DEPTH_MAX are errors with line and column. Decoders then take members with
+ * json_take_*; json_finish() reports members nobody took, so unknown keys are errors.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_NESTING_MAX 16
+
+/* *ret is a new reference. `what` names the document in errors ("view.json"). */
+int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret,
+		      struct err *err);
+
+/* A JSON object being decoded: remembers the path for errors ("peers[3].addresses") and what was taken. */
+struct json_object {
+	json_t *object;	  /* borrowed */
+	char path[128];
+	const char *what; /* document */
+	const char *taken[32];
+	size_t taken_count;
+	struct err *err;
+	int r; /* sticky: 0 or -EBADMSG */
+};
+
+void json_object_begin(struct json_object *o, json_t *value, const char *what, const char *path,
+		       struct err *err);
+/* Required members; on error o->r is set and zero or NULL returned. Strings are borrowed. */
+const char *json_take_string(struct json_object *o, const char *key, size_t max_len);
+int64_t json_take_int(struct json_object *o, const char *key, int64_t min, int64_t max);
+json_t *json_take_array(struct json_object *o, const char *key, size_t max_len);
+json_t *json_take_object(struct json_object *o, const char *key);
+/* Optional members: NULL or the default when absent. JSON null is not absence. */
+const char *json_may_string(struct json_object *o, const char *key, size_t max_len);
+json_t *json_may_array(struct json_object *o, const char *key, size_t max_len);
+json_t *json_may_object(struct json_object *o, const char *key);
+/* Unknown members are errors. Returns o->r. */
+int json_finish(struct json_object *o);
+/* Records an error at o's path (unless there is one already) and returns -EBADMSG. */
+int json_fail(struct json_object *o, const char *key, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
