@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Whole file, at most max bytes (-EFBIG above), NUL added. *ret_text is the caller's. */
+/*
+ * Whole regular file, at most max bytes (-EFBIG above), NUL added. *ret_text is the caller's.
+ * Anything but a regular file is -EINVAL: a FIFO would hang the reader.
+ */
 int file_read(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
 	      struct err *err);
 
@@ -30,5 +33,8 @@ int dir_make(const char *path, mode_t mode, struct err *err);
  */
 int path_trusted(const char *path, uid_t owner, struct err *err);
 
-/* Removes a directory tree below dir_fd; symbolic links are not followed. */
+/*
+ * Removes a file or a directory tree below dir_fd; symbolic links are not followed. Success when
+ * nothing is there.
+ */
 int tree_remove(int dir_fd, const char *path, struct err *err);

@@ -13,10 +13,12 @@
 #define SHA256_LEN 32
 #define SHA256_HEX_LEN 65 /* with the NUL */
 
-/* SHA-256 by OpenSSL. */
-void sha256(const void *bytes, size_t len, uint8_t ret_digest[SHA256_LEN]);
+/* SHA-256 by OpenSSL; -ENOMEM (and a digest of zeros) when the library fails. */
+int sha256(const void *bytes, size_t len, uint8_t ret_digest[SHA256_LEN]);
 void hex_format(const uint8_t *bytes, size_t len, char *ret_text /* 2 * len + 1 */);
 
+/* SipHash-2-4 under a given key, and under this process's random one. */
+uint64_t siphash(const uint64_t key[2], const void *bytes, size_t len);
 uint64_t hash_bytes(const void *bytes, size_t len);
 
 struct map; /* opaque */
@@ -26,7 +28,7 @@ struct map *map_new(size_t max, void (*free_value)(void *value));
 void map_free(struct map *m);
 void map_freep(struct map **m);
 size_t map_count(const struct map *m);
-/* Adds or replaces (the old value is freed). */
+/* Adds or replaces (the old value is freed). On failure the value stays the caller's. */
 int map_put(struct map *m, const void *key, size_t key_len, void *value);
 void *map_get(const struct map *m, const void *key, size_t key_len);
 bool map_del(struct map *m, const void *key, size_t key_len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Strict JSON from outside, on jansson: duplicate keys, trailing data, NUL, bad UTF-8 and depth
- * above JSON_DEPTH_MAX are errors with line and column. Decoders then take members with
+ * Strict JSON from outside, on jansson: duplicate keys, trailing data, NUL, bad UTF-8 and nesting
+ * above JSON_NESTING_MAX are errors with line and column. Decoders then take members with
  * json_take_*; json_finish() reports members nobody took, so unknown keys are errors.
  */
 #pragma once
@@ -19,7 +19,7 @@
 int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret,
 		      struct err *err);
 
-/* A JSON object being decoded: remembers the path for errors ("peers[3].addresses") and what was taken. */
+/* An object being decoded: remembers its path for errors ("peers[3]") and what was taken. */
 struct json_object {
 	json_t *object;	  /* borrowed */
 	char path[128];

@@ -26,6 +26,8 @@ int take_fd(int *fd);	  /* hands the descriptor over, leaves -1 */
 
 /* malloc of n * size with overflow check, zeroed. n or size may be 0 (returns a unique pointer). */
 void *mem_calloc(size_t n, size_t size);
+/* realloc: the old block stays valid when NULL is returned. */
+void *mem_realloc(void *p, size_t size);
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t len);
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -41,3 +43,5 @@ int vec_grow(void *items, size_t *cap, size_t want, size_t size, size_t max);
  * 0 switches it off). Used by check-oom to fail each allocation in turn.
  */
 void mem_fail_after(size_t n);
+/* Whether that allocation has come and failed. */
+bool mem_has_failed(void);

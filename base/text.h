@@ -17,7 +17,7 @@ int text_u32(const char *s, uint32_t min, uint32_t max, uint32_t *ret);
 /* FORMATS: DURATION `90s`, `10m`, `8h`, `30d` to seconds, 1 s to 3650 days. */
 int text_duration(const char *s, int64_t *ret_seconds);
 #define DURATION_TEXT_MAX 24
-/* Short form for screens: "41min", "3.2s", "180d". */
+/* Short form for screens, rounded down: "90s", "41min", "36h", "180d". */
 const char *duration_format(char buf[DURATION_TEXT_MAX], int64_t seconds);
 
 /* Shell-like pattern with `*` only, whole string. */
@@ -26,7 +26,8 @@ bool text_glob(const char *pattern, const char *s);
 /* Valid UTF-8 (RFC 3629: no overlong forms, no surrogates), no NUL inside len. */
 bool text_utf8_ok(const char *s, size_t len);
 
-/* Damerau-Levenshtein distance, at most `limit` + 1 (computation stops there). */
+#define TEXT_DISTANCE_MAX 64 /* longer words are as far from everything as can be */
+/* Edits (insert, delete, replace, swap of neighbours) between a and b, at most `limit` + 1. */
 unsigned text_distance(const char *a, const char *b, unsigned limit);
 
 /*
