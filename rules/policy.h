@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The policy as people write it (DESIGN section 6, FORMATS "Policy"): model, parser, validation.
+ *
+ * A policy is read from one or more YAML texts. policy_add_text() collects what it finds, with all
+ * errors in one pass; policy_finish() validates across files, resolves names and expressions, and
+ * only a policy without errors may be compiled. Everything is owned by the struct policy; indices
+ * (identity 3, rule 7) are positions in its arrays and are stable after policy_finish().
+ *
+ * Pure: no I/O, no clock. The caller reads the files and passes `now` where a date matters.
+ */
+#pragma once
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "rules/service.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POLICY_TEXT_MAX (32U << 20)
+#define POLICY_IDENTITIES_MAX 100000
+#define POLICY_RULES_MAX 100000
+#define POLICY_NAME_MAX 128
+#define POLICY_ERRORS_MAX 200 /* further ones are counted */
+
+/* Where something was written. file indexes policy->files; line and column count from 1; 0 = nowhere. */
+struct pos {
+	uint32_t file, line, column;
+};
+
+/* An identity's or a rule's answer when it refuses. */
+enum deny_answer { DENY_DEFAULT, DENY_REJECT, DENY_DROP };
+enum assurance { ASSURANCE_DEFAULT, ASSURANCE_MAPPED, ASSURANCE_ATTESTED, ASSURANCE_MEASURED };
+enum on_unavailable { ON_UNAVAILABLE_DENY, ON_UNAVAILABLE_ALLOW };
+enum on_clock_loss { ON_CLOCK_LOSS_CLOSE, ON_CLOCK_LOSS_OPEN };
+
+struct label {
+	char *key, *value;
+	struct pos pos;
+};
+
+enum selector_kind {
+	SELECTOR_UNIT,
+	SELECTOR_SLICE,
+	SELECTOR_CGROUP,
+	SELECTOR_USER,
+	SELECTOR_GROUP,
+	SELECTOR_EXE,
+	/* parsed, refused as not available on this node yet: */
+	SELECTOR_CONTAINER,
+	SELECTOR_POD,
+	SELECTOR_EXE_SHA256,
+	SELECTOR_FSVERITY,
+};
+
+struct selector {
+	enum selector_kind kind;
+	char *value;
+	struct pos pos;
+};
+
+/* One entry under `workload:`; all selectors of an entry must hold. */
+struct workload_entry {
+	struct selector *selectors;
+	size_t selector_count;
+	struct pos pos;
+};
+
+struct identity {
+	char *name;
+	char *path; /* "prod/payments/settlement"; SPIFFE ID is spiffe://<trust domain>/<path> */
+	struct label *labels;
+	size_t label_count;
+	struct workload_entry *workload;
+	size_t workload_count;
+	struct service *serves;
+	size_t serves_count;
+	char **placement_nodes; /* patterns; none = any listed node */
+	size_t placement_node_count;
+	struct label *placement_labels; /* of the node */
+	size_t placement_label_count;
+	bool observe;
+	enum deny_answer deny_out, deny_in; /* DENY_DEFAULT = policy default */
+	enum assurance min_assurance;	    /* ASSURANCE_DEFAULT = no floor */
+	struct pos pos;
+};
+
+struct network {
+	char *name;
+	struct prefix *prefixes;
+	size_t prefix_count;
+	struct label *labels;
+	size_t label_count;
+	struct pos pos;
+};
+
+struct node_bound {
+	char *pattern;
+	struct prefix *addresses;
+	size_t address_count;
+	struct label *labels;
+	size_t label_count;
+	char **spki; /* lower-case hex SHA-256, later checked against node keys */
+	size_t spki_count;
+	struct pos pos;
+};
+
+enum party_kind { PARTY_IDENTITY, PARTY_NETWORK };
+
+struct party_ref {
+	enum party_kind kind;
+	uint32_t index; /* into identities or networks */
+};
+
+/* A name or a label expression as written, with its position. */
+struct subject {
+	char *text;
+	struct pos pos;
+};
+
+#define WINDOW_ZONE_MAX 64
+struct window {
+	uint8_t days; /* bit 0 = Monday; the day on which the window begins */
+	uint16_t from_min, to_min; /* minutes since midnight, local; to <= from ends next day */
+	char zone[WINDOW_ZONE_MAX]; /* tz database name */
+};
+
+struct rule {
+	char *name;
+	struct subject *from, *to;
+	size_t from_count, to_count;
+	struct party_ref *from_parties, *to_parties; /* resolved, sorted, unique */
+	size_t from_party_count, to_party_count;
+	struct service *services;
+	size_t service_count;
+	char *purpose, *owner, *ticket, *review;
+	enum assurance assurance; /* resolved: never ASSURANCE_DEFAULT after policy_finish() */
+	bool observe;
+	bool has_expires;
+	struct wall expires;
+	bool has_window;
+	struct window window;
+	enum on_unavailable on_unavailable;
+	enum on_clock_loss on_clock_loss;
+	struct pos pos;
+};
+
+struct separation_exception {
+	char *rule, *reason, *owner;
+	struct wall expires;
+	struct pos pos;
+};
+
+struct separation {
+	char *label;
+	struct separation_exception *except;
+	size_t except_count;
+	struct pos pos;
+};
+
+enum finding_level { FINDING_ERROR, FINDING_WARNING };
+
+/* One thing wrong, for people: message says what is wrong, advice what would be right (may be NULL). */
+struct finding {
+	enum finding_level level;
+	struct pos pos;
+	char *message, *advice;
+};
+
+struct policy {
+	char **files; /* names as given to policy_add_text() */
+	size_t file_count;
+	char *trust_domain;
+	enum deny_answer deny_out, deny_in; /* of defaults: reject, drop */
+	enum assurance assurance;	    /* of defaults: attested */
+	struct identity *identities;
+	size_t identity_count;
+	struct rule *rules;
+	size_t rule_count;
+	struct network *networks;
+	size_t network_count;
+	struct node_bound *nodes;
+	size_t node_count;
+	struct separation *separations;
+	size_t separation_count;
+	struct finding *findings;
+	size_t finding_count;
+	size_t error_count; /* findings that are errors, those above POLICY_ERRORS_MAX included */
+	struct policy_build *build; /* parser's own state, gone after policy_finish() */
+};
+
+/* What this node's release can do; what is absent is refused with "not available on this node yet". */
+struct policy_features {
+	bool attested; /* false until peers' agents can vouch: a rule between nodes must say mapped */
+};
+
+struct policy *policy_new(void);
+void policy_free(struct policy *p);
+void policy_freep(struct policy **p);
+
+/*
+ * Parses one text (need not be NUL-terminated). Findings are collected in p; the return value is
+ * only about resources: 0, -ENOMEM, -E2BIG.
+ */
+int policy_add_text(struct policy *p, const char *file_name, const char *text, size_t len);
+
+/*
+ * Validates the whole and resolves subjects. `now` decides which expirations are past.
+ * Returns 0 when there is no error, -EINVAL when findings hold errors, -ENOMEM.
+ */
+int policy_finish(struct policy *p, const struct policy_features *features, struct wall now);
+
+/* "payments.yaml:31:7", or "payments.yaml" without a line. */
+#define POS_TEXT_MAX 320
+const char *pos_format(char buf[POS_TEXT_MAX], const struct policy *p, const struct pos *pos);
+
+/* Lookups, NULL or -ENOENT when absent. By name, or by path where names fail. */
+int policy_find_identity(const struct policy *p, const char *name_or_path);
+int policy_find_network(const struct policy *p, const char *name);
+int policy_find_rule(const struct policy *p, const char *name);
+
+/*
+ * A label expression: term *("," term), term = key "=" value *("|" value); all terms hold, a
+ * missing label matches nothing. expression_check() says whether the text is one.
+ */
+bool expression_check(const char *text, struct err *err);
+bool expression_matches(const char *text, const struct label *labels, size_t label_count);
+const char *label_value(const struct label *labels, size_t label_count, const char *key);
+
+/* Words of FORMATS. */
+const char *assurance_name(enum assurance a); /* "mapped", "attested", "measured" */
+const char *selector_name(enum selector_kind k);
