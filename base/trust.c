@@ -143,7 +143,7 @@ int path_trusted(const char *path, uid_t owner, struct err *err)
 {
 	struct walk w = {.owner = owner, .err = err};
 	char name[NAME_MAX + 1];
-	bool name_too_long;
+	bool name_too_long = false;
 	int r;
 
 	r = walk_begin(&w, path);
