@@ -7,6 +7,7 @@
 #   V=1                          show commands
 #   WERROR=1                     warnings are errors
 #   T=NAME                       only tests whose name contains NAME (check-* targets)
+#   F=FILES                      only these files or folders (format)
 #   DESTDIR, prefix, ...         where `make install` puts things
 
 VARIANT ?= gcc
@@ -243,8 +244,11 @@ LINT_SRCS := $(foreach l,$(LIBRARIES),$(SRCS_$(l)))
 lint:
 	$(Q)bash tests/house/lint $(LINT_SRCS)
 
+# F: only these files or folders.
+F ?= .
 format:
-	$(Q)git ls-files -z -- '*.c' '*.h' | xargs -0 -r clang-format -i
+	$(Q)find $(F) \( -path ./.git -o -path ./build \) -prune -o -name '*.[ch]' -print | \
+		xargs -r clang-format -i
 
 # ----------------------------------------------------------------------------------- install
 
@@ -283,6 +287,6 @@ help:
 	@echo 'check-build      gcc and clang without warnings'
 	@echo 'check-format check-headers check-layers check-size check-words check-man   the house rules'
 	@echo 'lint             gcc -fanalyzer, clang-tidy, cppcheck'
-	@echo 'format           clang-format over all sources'
+	@echo 'format           clang-format over all sources, or F=FILES'
 	@echo 'bench            the table of figures, with baselines'
 	@echo 'install clean help'

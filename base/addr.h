@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct addr {
-	uint8_t family; /* AF_INET or AF_INET6, 0 = none */
+	uint8_t family;    /* AF_INET or AF_INET6, 0 = none */
 	uint8_t bytes[16]; /* network order; IPv4 uses the first four */
 };
 
@@ -19,10 +19,10 @@ struct prefix {
 	uint8_t len;
 };
 
-#define ADDR_TEXT_MAX 48
+#define ADDR_TEXT_MAX   48
 #define PREFIX_TEXT_MAX 56
 
-size_t addr_len(const struct addr *a); /* 4 or 16 */
+size_t addr_len(const struct addr *a);              /* 4 or 16 */
 int addr_parse(const char *text, struct addr *ret); /* -EINVAL */
 const char *addr_format(char buf[ADDR_TEXT_MAX], const struct addr *a);
 int addr_cmp(const struct addr *a, const struct addr *b); /* total order: family, then bytes */

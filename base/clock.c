@@ -6,12 +6,12 @@
 #include <string.h>
 #include <time.h>
 
-#define NS_PER_S 1000000000LL
+#define NS_PER_S  1000000000LL
 #define NS_PER_MS 1000000LL
 #define S_PER_DAY 86400LL
-#define YEAR_MIN 1970
-#define YEAR_MAX 9999
-#define WALL_MAX 253402300799LL /* 9999-12-31T23:59:59Z */
+#define YEAR_MIN  1970
+#define YEAR_MAX  9999
+#define WALL_MAX  253402300799LL /* 9999-12-31T23:59:59Z */
 
 struct civil {
 	int64_t year;
@@ -91,8 +91,8 @@ static int64_t digits(const char *s, int count)
 
 static int64_t month_days(int64_t year, int64_t month)
 {
-	int64_t next = month < 12 ? days_from_civil(year, month + 1, 1) :
-				    days_from_civil(year + 1, 1, 1);
+	int64_t next =
+		month < 12 ? days_from_civil(year, month + 1, 1) : days_from_civil(year + 1, 1, 1);
 
 	return next - days_from_civil(year, month, 1);
 }

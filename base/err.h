@@ -16,9 +16,7 @@ struct err {
 };
 
 /* Sets the text and returns -code (code is a positive errno). Long texts are cut, never overrun. */
-int err_set(struct err *err, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " before the text already there and returns r unchanged (r is negative). */
-int err_prefix(struct err *err, int r, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int err_prefix(struct err *err, int r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_STEP 16384
+#define READ_STEP      16384
 #define TREE_DEPTH_MAX 64
 
 static int fail(struct err *err, const char *verb, const char *path)

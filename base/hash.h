@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHA256_LEN 32
+#define SHA256_LEN     32
 #define SHA256_HEX_LEN 65 /* with the NUL */
 
 /* SHA-256 by OpenSSL; -ENOMEM (and a digest of zeros) when the library fails. */

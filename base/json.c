@@ -58,8 +58,8 @@ int json_parse_strict(const char *text, size_t len, const char *what, json_t **r
 	json_t *value;
 
 	if (nests_too_deep(text, len, &at))
-		return err_set(err, EBADMSG, "%s:%u:%u: nested deeper than %d levels", what, at.line,
-			       at.column, JSON_NESTING_MAX);
+		return err_set(err, EBADMSG, "%s:%u:%u: nested deeper than %d levels", what,
+			       at.line, at.column, JSON_NESTING_MAX);
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
 	if (value == NULL && json_error_code(&e) == json_error_out_of_memory)
 		return err_set(err, ENOMEM, "%s: out of memory", what);
@@ -176,8 +176,10 @@ int64_t json_take_int(struct json_object *o, const char *key, int64_t min, int64
 	}
 	number = json_integer_value(value);
 	if (number < min || number > max) {
-		(void)json_fail(o, key, "%" JSON_INTEGER_FORMAT " is out of range; %" PRId64
-				" to %" PRId64 " would be right", number, min, max);
+		(void)json_fail(o, key,
+				"%" JSON_INTEGER_FORMAT " is out of range; %" PRId64 " to %" PRId64
+				" would be right",
+				number, min, max);
 		return 0;
 	}
 	return number;
@@ -225,7 +227,7 @@ int json_finish(struct json_object *o)
 
 	if (o->r != 0)
 		return o->r;
-	json_object_foreach(o->object, key, value) {
+	json_object_foreach (o->object, key, value) {
 		if (was_taken(o, key))
 			continue;
 		near = text_nearest(key, o->taken, o->taken_count);

@@ -21,7 +21,7 @@ int json_parse_strict(const char *text, size_t len, const char *what, json_t **r
 
 /* An object being decoded: remembers its path for errors ("peers[3]") and what was taken. */
 struct json_object {
-	json_t *object;	  /* borrowed */
+	json_t *object; /* borrowed */
 	char path[128];
 	const char *what; /* document */
 	const char *taken[32];

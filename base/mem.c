@@ -40,7 +40,8 @@ void freep(void *p)
 {
 	void *block;
 
-	/* The argument is the address of a pointer of any type: copied as bytes, not through void **. */
+	/* The argument is the address of a pointer of any type: copied as bytes, not through void
+	 * **. */
 	memcpy(&block, p, sizeof(block));
 	free(block);
 	block = NULL;

@@ -20,9 +20,9 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Cleanup functions: argument is the address of the variable. */
-void freep(void *p);	  /* void **: frees and forgets */
-void closep(int *fd);	  /* closes unless negative */
-int take_fd(int *fd);	  /* hands the descriptor over, leaves -1 */
+void freep(void *p);  /* void **: frees and forgets */
+void closep(int *fd); /* closes unless negative */
+int take_fd(int *fd); /* hands the descriptor over, leaves -1 */
 
 /* malloc of n * size with overflow check, zeroed. n or size may be 0 (returns a unique pointer). */
 void *mem_calloc(size_t n, size_t size);

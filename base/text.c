@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DAY_S 86400
+#define DAY_S          86400
 #define DURATION_MAX_S (3650LL * DAY_S)
 
 bool str_eq(const char *a, const char *b)
@@ -48,7 +48,8 @@ static int leading_u64(const char *s, uint64_t *ret, const char **ret_end)
 	return 0;
 }
 
-/* Whether the text is digits to its end: a number too long for 64 bits is out of range, "9x" is none. */
+/* Whether the text is digits to its end: a number too long for 64 bits is out of range, "9x" is
+ * none. */
 static bool all_digits(const char *s)
 {
 	return s[strspn(s, "0123456789")] == '\0';
@@ -204,7 +205,8 @@ unsigned text_distance(const char *a, const char *b, unsigned limit)
 		rows[0][j] = (unsigned)j;
 
 	for (size_t i = 1; i <= a_len; i++) {
-		unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
+		unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3],
+			 *above2 = rows[(i + 1) % 3];
 
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= b_len; j++) {

@@ -38,8 +38,8 @@ static int check_one(const struct walk *w, const char *path, const struct stat *
 	if (!last && S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX) != 0)
 		return 0;
 	return err_set(w->err, EPERM,
-		       "'%s' may be written by others (mode %04o); 'chmod go-w' would be right", path,
-		       (unsigned)(st->st_mode & 07777));
+		       "'%s' may be written by others (mode %04o); 'chmod go-w' would be right",
+		       path, (unsigned)(st->st_mode & 07777));
 }
 
 static int too_long(const struct walk *w)

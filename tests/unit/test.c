@@ -20,9 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TEST_SECONDS_MAX 120
+#define TEST_SECONDS_MAX    120
 #define OOM_ALLOCATIONS_MAX 20000
-#define MESSAGE_MAX 4096
+#define MESSAGE_MAX         4096
 /* Marks a recorded "failure" as a skip; no condition text begins like this. */
 #define SKIP_MARK "\001"
 
@@ -32,7 +32,7 @@ struct counts {
 
 static struct test *all_tests;
 static struct test *running;
-static char root_dir[] = "/tmp/bailiwick-unit.XXXXXX";
+static char root_dir[PATH_MAX / 2];
 static char own_dir[PATH_MAX];
 
 /* ---- checks ---- */
@@ -64,14 +64,16 @@ void test_skip(const char *fmt, ...)
 void test_check_int(const char *file, int line, const char *what, int64_t actual, int64_t expected)
 {
 	if (actual != expected)
-		test_fail(file, line, "%s is %" PRId64 ", expected %" PRId64, what, actual, expected);
+		test_fail(file, line, "%s is %" PRId64 ", expected %" PRId64, what, actual,
+			  expected);
 }
 
 void test_check_uint(const char *file, int line, const char *what, uint64_t actual,
 		     uint64_t expected)
 {
 	if (actual != expected)
-		test_fail(file, line, "%s is %" PRIu64 ", expected %" PRIu64, what, actual, expected);
+		test_fail(file, line, "%s is %" PRIu64 ", expected %" PRIu64, what, actual,
+			  expected);
 }
 
 void test_check_str(const char *file, int line, const char *what, const char *actual,
@@ -198,8 +200,9 @@ static void run_until_nothing_fails(int (*body)(void))
 		failed = mem_has_failed();
 		mem_fail_after(0);
 		if (failed && r != -ENOMEM)
-			test_fail(running->file, 0, "allocation %zu failed, result is %d, expected %d",
-				  n, r, -ENOMEM);
+			test_fail(running->file, 0,
+				  "allocation %zu failed, result is %d, expected %d", n, r,
+				  -ENOMEM);
 		if (!failed && r < 0)
 			test_fail(running->file, 0, "no allocation failed, result is %d", r);
 		if (!failed)
@@ -347,7 +350,8 @@ static size_t run_child(struct test *const *tests, size_t count, struct counts *
 	if (status == 0 && finished == count)
 		return count;
 
-	/* All have reported and yet the process failed: a leak, most likely. The last one is named. */
+	/* All have reported and yet the process failed: a leak, most likely. The last one is named.
+	 */
 	report_death(tests[begun > 0 ? begun - 1 : 0], status, counts);
 	return begun > 0 ? begun : 1;
 }
@@ -395,7 +399,8 @@ int main(int argc, char **argv)
 	struct test **tests = calloc(total + 1, sizeof(struct test *));
 	struct err err = {0};
 
-	if (tests == NULL || mkdtemp(root_dir) == NULL) {
+	(void)snprintf(root_dir, sizeof(root_dir), "/tmp/bailiwick-unit.%d", (int)getpid());
+	if (tests == NULL || mkdir(root_dir, 0700) < 0) {
 		perror("unit-tests");
 		return 2;
 	}
@@ -404,6 +409,7 @@ int main(int argc, char **argv)
 	free(tests);
 	if (tree_remove(AT_FDCWD, root_dir, &err) < 0)
 		(void)fprintf(stderr, "%s\n", err.text);
-	printf("# %u passed, %u failed, %u skipped\n", counts.passed, counts.failed, counts.skipped);
+	printf("# %u passed, %u failed, %u skipped\n", counts.passed, counts.failed,
+	       counts.skipped);
 	return counts.failed > 0 ? 1 : 0;
 }

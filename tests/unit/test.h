@@ -72,10 +72,10 @@ void test_check_ok(const char *file, int line, const char *what, int r, const st
 			test_fail(__FILE__, __LINE__, "%s does not hold", #condition);             \
 	} while (0)
 /* actual, expected */
-#define CHECK_INT(a, e) test_check_int(__FILE__, __LINE__, #a, (a), (e))
-#define CHECK_UINT(a, e) test_check_uint(__FILE__, __LINE__, #a, (a), (e))
-#define CHECK_STR(a, e) test_check_str(__FILE__, __LINE__, #a, (a), (e))
-#define CHECK_MEM(a, e, len) test_check_mem(__FILE__, __LINE__, #a, (a), (e), (len))
+#define CHECK_INT(a, e)         test_check_int(__FILE__, __LINE__, #a, (a), (e))
+#define CHECK_UINT(a, e)        test_check_uint(__FILE__, __LINE__, #a, (a), (e))
+#define CHECK_STR(a, e)         test_check_str(__FILE__, __LINE__, #a, (a), (e))
+#define CHECK_MEM(a, e, len)    test_check_mem(__FILE__, __LINE__, #a, (a), (e), (len))
 #define CHECK_CONTAINS(a, part) test_check_contains(__FILE__, __LINE__, #a, (a), (part))
 /* r is 0 or more; otherwise the error's text is shown. err may be NULL. */
 #define CHECK_OK(r, err) test_check_ok(__FILE__, __LINE__, #r, (r), (err))
