@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The agent: owns the parts and wires their events. Logic lives in the parts and in rules/; this
+ * struct is what they share. Everything runs on one sd-event loop, one thread.
+ *
+ * If this process dies, the kernel goes on judging by the last ruleset: flows go on or stay
+ * denied, leases go on ending, a candidate policy falls back by its own timeout. Only questions
+ * (unknown cgroups) are refused two seconds later, when the heartbeat element has expired.
+ */
+#pragma once
+
+#include "agent/config.h"
+#include "agent/nft.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "rules/compile.h"
+#include "rules/verdict.h"
+#include "rules/view.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#define RELEASE "0.1.0"
+
+struct conntrack;
+struct control;
+struct queue;
+struct queries;
+struct store;
+struct telemetry;
+struct watcher;
+struct workloads;
+
+/* One applied policy and what was compiled from it. */
+struct edition {
+	struct policy *policy;
+	struct generation *gen;
+	uint64_t revision;
+	char digest[65];
+	char who[64];
+	char reason[256];
+	struct wall when;
+};
+
+/* What must be done again before the kernel equals the intention. */
+enum { DIRTY_HOST = 1, DIRTY_POLICY = 2, DIRTY_SHAPE = 4 };
+
+/* A flow that a change cut: evidence for the operator. */
+struct cut_list {
+	json_t *flows; /* array, at most CUT_LISTED_MAX */
+	size_t count;
+};
+#define CUT_LISTED_MAX 1000
+
+/* Called once the intention at the time of the call is in the kernel (r = 0) or was refused. */
+typedef void (*reconciled)(void *user, int r, const struct err *err, const struct cut_list *cut);
+
+struct waiter {
+	reconciled call;
+	void *user;
+	bool next; /* waits for the reconciliation after the one in progress */
+	struct waiter *following;
+};
+
+/* A plan on its way into the kernel, in several transactions. */
+struct job {
+	struct plan *plan;
+	struct ruleset *target;
+	struct generation *confirmed, *candidate; /* new ones, owned until done; NULL = kept */
+	struct nft_apply_input input;
+	struct nft_apply *apply;
+	sd_event_source *next_step;
+	struct cut_list cut;
+};
+
+struct agent {
+	struct config config;
+	sd_event *event;
+
+	struct nft *nft;
+	struct nft_monitor *monitor;
+	struct store *store;
+	struct workloads *workloads;
+	struct queue *queue;
+	struct conntrack *conntrack;
+	struct telemetry *telemetry;
+	struct control *control;
+	struct watcher *watcher;
+
+	struct numbers *conduit_numbers, *identity_numbers;
+	struct edition confirmed, candidate; /* candidate.policy NULL = none */
+	struct wall candidate_falls_back;
+	struct view *view;
+	char *view_error; /* why the newest view.json was refused; NULL = it was not */
+	struct wall view_when;
+	struct overlay overlay;
+
+	enum node_mode mode, mode_before; /* before a mode with an end */
+	struct wall mode_until;		  /* 0 = for good */
+	struct table_shape shape;
+	struct ruleset *applied; /* what the kernel holds; NULL = nothing of ours */
+	bool enforcing;		 /* base chains judge */
+	bool adopted;		 /* flows older than the table carry marks */
+	char *drift;		 /* what is not as it should be; NULL = kernel equals intention */
+
+	unsigned dirty;
+	struct job *job;
+	struct waiter *waiters;
+	sd_event_source *reconcile_source, *heartbeat_source;
+	struct mono heartbeat_last, started;
+	struct mono boottime_last;
+	struct wall wall_highest; /* newest wall time seen, kept across restarts */
+	struct wall next_change;  /* a window opens or a lease ends */
+	bool clock_trusted;
+};
+
+/* --- agent.c --- */
+int agent_new(struct config *take_config, struct agent **ret, struct err *err);
+/* Loads what is on disk, takes over or makes the table, starts every part. */
+int agent_start(struct agent *a, struct err *err);
+int agent_run(struct agent *a);
+void agent_free(struct agent *a);
+void agent_freep(struct agent **a);
+
+/* --- reconcile.c --- */
+/* Marks as dirty; the work is done before the loop sleeps again. */
+void agent_touch(struct agent *a, unsigned dirty);
+/* The same, and calls back when it is in the kernel. call may be NULL. */
+int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user, struct err *err);
+/* At once, without the event loop: start, and a new cgroup whose packet waits in the queue. */
+int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err);
+void agent_job_free(struct job *j);
+int agent_dump(struct agent *a, struct err *err);
+
+/* --- generations.c --- */
+int agent_compile(struct agent *a, struct generation **ret_confirmed,
+		  struct generation **ret_candidate, struct err *err);
+void agent_compile_input(const struct agent *a, const struct policy *policy,
+			 struct compile_input *ret);
+/* The generation that new flows are judged by now. */
+const struct edition *agent_edition(const struct agent *a);
+int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds, reconciled call,
+			  void *user, struct err *err);
+int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err);
+int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
+			     struct err *err);
+void edition_done(struct edition *e);
+
+/* --- modes.c --- */
+int agent_mode_set(struct agent *a, enum node_mode mode, int64_t seconds, bool force,
+		   reconciled call, void *user, struct err *err);
+void agent_mode_tick(struct agent *a, struct wall now);
+/* Switches in the kernel as the mode demands; called after each load. */
+int agent_mode_apply(struct agent *a, struct err *err);
+void agent_shape(const struct agent *a, struct table_shape *ret);
+
+/* --- flows.c --- */
+/* Adds conntrack flows whose number is in `numbers` (sorted) to the list. */
+int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struct cut_list *cut);
+json_t *agent_flow_json(const struct agent *a, const struct addr *src, uint16_t sport,
+			const struct addr *dst, uint16_t dport, uint8_t l4proto, uint32_t mark,
+			uint64_t packets, uint64_t bytes, const char *state);
+void cut_list_done(struct cut_list *c);
+/* The conduit of a mark, in the generation in force or the other one; NULL if none. */
+const struct conduit *agent_conduit(const struct agent *a, uint32_t mark,
+				    const struct generation **ret_gen);

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/store.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STATE_TEXT_MAX (16U << 20)
+#define VIEW_TEXT_MAX (64U << 20)
+#define HISTORY_TEXT_MAX (16U << 20)
+#define NUMBERS_TEXT_MAX (128U << 20)
+#define STORE_MODE_DIR 0700
+#define STORE_MODE_FILE 0600
+
+struct store {
+	int state_fd, run_fd;
+	char *problem;
+};
+
+static int open_dir(const char *path, mode_t mode, int *ret_fd, struct err *err)
+{
+	int r = dir_make(path, mode, err);
+
+	if (r < 0)
+		return r;
+	*ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*ret_fd < 0)
+		return err_set(err, errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+int store_open(const char *state_dir, const char *run_dir, struct store **ret, struct err *err)
+{
+	struct store *s = mem_calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return err_set(err, ENOMEM, "out of memory");
+	s->state_fd = s->run_fd = -1;
+	r = open_dir(state_dir, STORE_MODE_DIR, &s->state_fd, err);
+	if (r >= 0)
+		r = open_dir(run_dir, 0755, &s->run_fd, err);
+	if (r >= 0 && mkdirat(s->state_fd, "policy", STORE_MODE_DIR) < 0 && errno != EEXIST)
+		r = err_set(err, errno, "%s/policy: %s", state_dir, strerror(errno));
+	if (r < 0) {
+		store_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_free(struct store *s)
+{
+	if (!s)
+		return;
+	closep(&s->state_fd);
+	closep(&s->run_fd);
+	free(s->problem);
+	free(s);
+}
+
+const char *store_problem(const struct store *s)
+{
+	return s->problem;
+}
+
+/* Remembers a failed write until one of the same store succeeds. */
+static int write_durable(struct store *s, int dir_fd, const char *name, const void *bytes,
+			 size_t len, struct err *err)
+{
+	struct err local = {{0}};
+	int r = file_write_durable(dir_fd, name, bytes, len, STORE_MODE_FILE, &local);
+
+	freep(&s->problem);
+	if (r < 0) {
+		s->problem = mem_printf("cannot write %s: %s", name, local.text);
+		return err_set(err, -r, "cannot write %s: %s", name, local.text);
+	}
+	return 0;
+}
+
+static int write_json(struct store *s, int dir_fd, const char *name, const json_t *value,
+		      struct err *err)
+{
+	CLEANUP(freep) char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+
+	if (!text)
+		return err_set(err, ENOMEM, "out of memory");
+	return write_durable(s, dir_fd, name, text, strlen(text), err);
+}
+
+int store_json_write(struct store *s, const char *name, const json_t *value, struct err *err)
+{
+	return write_json(s, s->state_fd, name, value, err);
+}
+
+int store_json_read(struct store *s, const char *name, json_t **ret, struct err *err)
+{
+	CLEANUP(freep) char *text = NULL;
+	size_t len;
+	int r = file_read(s->state_fd, name, STATE_TEXT_MAX, &text, &len, err);
+
+	return r < 0 ? r : json_parse_strict(text, len, name, ret, err);
+}
+
+/* --- state -------------------------------------------------------------------------------- */
+
+static void take_wall(struct json_object *o, const char *key, struct wall *ret)
+{
+	ret->s = json_take_int(o, key, 0, INT64_MAX);
+}
+
+int store_state_read(struct store *s, struct store_state *ret, struct err *err)
+{
+	CLEANUP(json_decrefp) json_t *json = NULL;
+	struct store_state state = {.known = true};
+	struct json_object o;
+	const char *mode, *before;
+	int r;
+
+	r = store_json_read(s, "state.json", &json, err);
+	if (r == -ENOENT) {
+		memset(ret, 0, sizeof(*ret));
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	json_object_begin(&o, json, "state.json", "", err);
+	state.confirmed = (uint64_t)json_take_int(&o, "confirmed", 0, INT64_MAX);
+	state.candidate = (uint64_t)json_take_int(&o, "candidate", 0, INT64_MAX);
+	take_wall(&o, "falls_back", &state.falls_back);
+	state.last_revision = (uint64_t)json_take_int(&o, "last_revision", 0, INT64_MAX);
+	mode = json_take_string(&o, "mode", 16);
+	before = json_take_string(&o, "mode_before", 16);
+	take_wall(&o, "mode_until", &state.mode_until);
+	state.view_sequence = (uint64_t)json_take_int(&o, "view_sequence", 0, INT64_MAX);
+	take_wall(&o, "wall_highest", &state.wall_highest);
+	r = json_finish(&o);
+	if (r >= 0 && (mode_parse(mode, &state.mode) < 0 || mode_parse(before, &state.mode_before) < 0))
+		r = err_set(err, EBADMSG, "state.json: unknown mode");
+	if (r >= 0)
+		*ret = state;
+	return r;
+}
+
+int store_state_write(struct store *s, const struct store_state *st, struct err *err)
+{
+	CLEANUP(json_decrefp)
+	json_t *json = json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I}", "confirmed",
+				 (json_int_t)st->confirmed, "candidate", (json_int_t)st->candidate,
+				 "falls_back", (json_int_t)st->falls_back.s, "last_revision",
+				 (json_int_t)st->last_revision, "mode", mode_name(st->mode),
+				 "mode_before", mode_name(st->mode_before), "mode_until",
+				 (json_int_t)st->mode_until.s, "view_sequence",
+				 (json_int_t)st->view_sequence, "wall_highest",
+				 (json_int_t)st->wall_highest.s);
+
+	return write_json(s, s->state_fd, "state.json", json, err);
+}
+
+/* --- policies ----------------------------------------------------------------------------- */
+
+void store_policy_done(struct store_policy *p)
+{
+	for (size_t i = 0; i < p->file_count; i++) {
+		free(p->files[i].name);
+		free(p->files[i].text);
+	}
+	free(p->files);
+	memset(p, 0, sizeof(*p));
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct store_file *)a)->name, ((const struct store_file *)b)->name);
+}
+
+void store_policy_digest(struct store_policy *p)
+{
+	CLEANUP(freep) uint8_t *digests = mem_calloc(p->file_count * 2, SHA256_LEN);
+	uint8_t whole[SHA256_LEN];
+
+	qsort(p->files, p->file_count, sizeof(*p->files), by_name);
+	if (!digests)
+		return;
+	for (size_t i = 0; i < p->file_count; i++) {
+		sha256(p->files[i].name, strlen(p->files[i].name), digests + 2 * i * SHA256_LEN);
+		sha256(p->files[i].text, p->files[i].len, digests + (2 * i + 1) * SHA256_LEN);
+	}
+	sha256(digests, p->file_count * 2 * SHA256_LEN, whole);
+	hex_format(whole, sizeof(whole), p->digest);
+}
+
+static bool file_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len < 128 && name[0] != '.' && !strchr(name, '/') &&
+	       (str_ends(name, ".yaml") || str_ends(name, ".yml") || str_ends(name, ".json"));
+}
+
+static int write_policy_files(struct store *s, int fd, const struct store_policy *p,
+			      struct err *err)
+{
+	CLEANUP(json_decrefp) json_t *names = json_array(), *meta = NULL;
+	char when[RFC3339_TEXT_MAX];
+
+	for (size_t i = 0; i < p->file_count; i++) {
+		int r;
+
+		if (!file_name_ok(p->files[i].name))
+			return err_set(err, EINVAL, "%s: not a policy file name; NAME.yaml",
+				       p->files[i].name);
+		r = write_durable(s, fd, p->files[i].name, p->files[i].text, p->files[i].len, err);
+		if (r < 0)
+			return r;
+		(void)json_array_append_new(names, json_string(p->files[i].name));
+	}
+	meta = json_pack("{s:I,s:s,s:s,s:s,s:s,s:O}", "revision", (json_int_t)p->revision, "digest",
+			 p->digest, "who", p->who, "reason", p->reason, "when",
+			 rfc3339_format(when, p->when), "files", names);
+	return write_json(s, fd, "meta", meta, err);
+}
+
+/* Into a directory of its own that gets its name last, so that a half-written one is never read. */
+int store_policy_write(struct store *s, const struct store_policy *p, struct err *err)
+{
+	CLEANUP(closep) int fd = -1;
+	char name[64], final_name[64];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "policy/.new-%" PRIu64, p->revision);
+	(void)snprintf(final_name, sizeof(final_name), "policy/%" PRIu64, p->revision);
+	(void)tree_remove(s->state_fd, name, NULL);
+	if (mkdirat(s->state_fd, name, STORE_MODE_DIR) < 0)
+		return err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
+	fd = openat(s->state_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
+	r = write_policy_files(s, fd, p, err);
+	if (r >= 0 && (fsync(fd) < 0 || renameat(s->state_fd, name, s->state_fd, final_name) < 0 ||
+		       fsync(s->state_fd) < 0))
+		r = err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
+	if (r < 0)
+		(void)tree_remove(s->state_fd, name, NULL);
+	return r;
+}
+
+static int read_policy_files(int fd, const json_t *names, struct store_policy *p, struct err *err)
+{
+	size_t n = json_array_size(names);
+
+	if (n > STORE_FILES_MAX)
+		return err_set(err, E2BIG, "more than %d policy files", STORE_FILES_MAX);
+	p->files = mem_calloc(n, sizeof(*p->files));
+	if (!p->files)
+		return err_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+		struct store_file *f = &p->files[p->file_count];
+		int r;
+
+		if (!name || !file_name_ok(name))
+			return err_set(err, EBADMSG, "the stored policy names a strange file");
+		r = file_read(fd, name, POLICY_TEXT_MAX, &f->text, &f->len, err);
+		if (r < 0)
+			return r;
+		f->name = mem_strdup(name);
+		p->file_count++;
+		if (!f->name)
+			return err_set(err, ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int read_policy_meta(int fd, struct store_policy *p, json_t **ret_names, struct err *err)
+{
+	CLEANUP(freep) char *text = NULL;
+	CLEANUP(json_decrefp) json_t *json = NULL;
+	struct json_object o;
+	const char *who, *reason, *when;
+	size_t len;
+	int r;
+
+	r = file_read(fd, "meta", STATE_TEXT_MAX, &text, &len, err);
+	if (r >= 0)
+		r = json_parse_strict(text, len, "meta", &json, err);
+	if (r < 0)
+		return r;
+	json_object_begin(&o, json, "meta", "", err);
+	p->revision = (uint64_t)json_take_int(&o, "revision", 1, INT64_MAX);
+	(void)json_take_string(&o, "digest", 64);
+	who = json_take_string(&o, "who", sizeof(p->who) - 1);
+	reason = json_take_string(&o, "reason", sizeof(p->reason) - 1);
+	when = json_take_string(&o, "when", RFC3339_TEXT_MAX);
+	*ret_names = json_incref(json_take_array(&o, "files", STORE_FILES_MAX));
+	r = json_finish(&o);
+	if (r < 0)
+		return r;
+	(void)snprintf(p->who, sizeof(p->who), "%s", who);
+	(void)snprintf(p->reason, sizeof(p->reason), "%s", reason);
+	return rfc3339_parse(when, &p->when) < 0 ? err_set(err, EBADMSG, "meta: bad time") : 0;
+}
+
+int store_policy_read(struct store *s, uint64_t revision, struct store_policy *ret, struct err *err)
+{
+	CLEANUP(closep) int fd = -1;
+	CLEANUP(json_decrefp) json_t *names = NULL;
+	struct store_policy p = {0};
+	char name[64];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "policy/%" PRIu64, revision);
+	fd = openat(s->state_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_set(err, errno, "revision %" PRIu64 ": %s", revision, strerror(errno));
+	r = read_policy_meta(fd, &p, &names, err);
+	if (r >= 0)
+		r = read_policy_files(fd, names, &p, err);
+	if (r < 0) {
+		store_policy_done(&p);
+		return err_prefix(err, r, "stored policy, revision %" PRIu64, revision);
+	}
+	store_policy_digest(&p);
+	*ret = p;
+	return 0;
+}
+
+/* Revisions on disk, largest first; at most max of them. */
+static size_t list_revisions(struct store *s, uint64_t *revisions, size_t max)
+{
+	int fd = openat(s->state_fd, "policy", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	size_t n = 0;
+
+	if (!d) {
+		closep(&fd);
+		return 0;
+	}
+	while (n < max && (e = readdir(d))) {
+		if (text_u64(e->d_name, 1, INT64_MAX, &revisions[n]) == 0)
+			n++;
+	}
+	(void)closedir(d);
+	for (size_t i = 1; i < n; i++) {
+		for (size_t k = i; k > 0 && revisions[k] > revisions[k - 1]; k--) {
+			uint64_t swap = revisions[k];
+
+			revisions[k] = revisions[k - 1];
+			revisions[k - 1] = swap;
+		}
+	}
+	return n;
+}
+
+void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b)
+{
+	uint64_t revisions[64];
+	size_t n = list_revisions(s, revisions, ARRAY_LEN(revisions));
+
+	for (size_t i = STORE_GENERATIONS_KEPT; i < n; i++) {
+		char name[64];
+
+		if (revisions[i] == keep_a || revisions[i] == keep_b)
+			continue;
+		(void)snprintf(name, sizeof(name), "policy/%" PRIu64, revisions[i]);
+		(void)tree_remove(s->state_fd, name, NULL);
+	}
+}
+
+/* --- view --------------------------------------------------------------------------------- */
+
+int store_view_write(struct store *s, const char *text, size_t len, struct err *err)
+{
+	return write_durable(s, s->state_fd, "view.json", text, len, err);
+}
+
+int store_view_read(struct store *s, char **ret_text, size_t *ret_len, struct err *err)
+{
+	return file_read(s->state_fd, "view.json", VIEW_TEXT_MAX, ret_text, ret_len, err);
+}
+
+/* --- history ------------------------------------------------------------------------------ */
+
+json_t *store_history(struct store *s)
+{
+	CLEANUP(freep) char *text = NULL;
+	json_t *list = json_array();
+	size_t len = 0;
+	char *line, *rest;
+
+	if (!list || file_read(s->state_fd, "history", HISTORY_TEXT_MAX, &text, &len, NULL) < 0)
+		return list;
+	rest = text;
+	while ((line = strsep(&rest, "\n"))) {
+		json_t *entry = line[0] ? json_loads(line, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+		if (entry)
+			(void)json_array_append_new(list, entry);
+	}
+	return list;
+}
+
+int store_history_add(struct store *s, const json_t *entry, struct err *err)
+{
+	CLEANUP(json_decrefp) json_t *list = store_history(s);
+	CLEANUP(buf_done) struct buf b;
+	size_t n = json_array_size(list), first;
+
+	buf_init(&b, HISTORY_TEXT_MAX);
+	first = n >= STORE_HISTORY_MAX ? n + 1 - STORE_HISTORY_MAX : 0;
+	for (size_t i = first; i <= n; i++) {
+		const json_t *e = i < n ? json_array_get(list, i) : entry;
+		CLEANUP(freep) char *line = json_dumps(e, JSON_COMPACT);
+
+		buf_puts(&b, line ? line : "{}");
+		buf_putc(&b, '\n');
+	}
+	if (b.r < 0)
+		return err_set(err, -b.r, "history: %s", strerror(-b.r));
+	return write_durable(s, s->state_fd, "history", b.data, b.len, err);
+}
+
+/* --- numbers ------------------------------------------------------------------------------ */
+
+/* Numbers live as long as conntrack: this boot, this network namespace (R17). */
+static int numbers_header(char *text, size_t size)
+{
+	CLEANUP(freep) char *boot = NULL;
+	struct stat st;
+	size_t len;
+
+	if (file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &boot, &len, NULL) < 0 ||
+	    stat("/proc/self/ns/net", &st) < 0)
+		return -EIO;
+	boot[strcspn(boot, "\n")] = '\0';
+	(void)snprintf(text, size, "bailiwick-numbers 1 %s %" PRIu64 "\n", boot, (uint64_t)st.st_ino);
+	return 0;
+}
+
+int store_numbers_write(struct store *s, const struct numbers *conduits,
+			const struct numbers *identities, struct err *err)
+{
+	CLEANUP(buf_done) struct buf b;
+	char header[160];
+
+	buf_init(&b, NUMBERS_TEXT_MAX);
+	if (numbers_header(header, sizeof(header)) < 0)
+		return err_set(err, EIO, "cannot read the boot id");
+	buf_puts(&b, header);
+	numbers_format(conduits, &b);
+	buf_puts(&b, "identities\n");
+	numbers_format(identities, &b);
+	if (b.r < 0)
+		return err_set(err, -b.r, "numbers: %s", strerror(-b.r));
+	return write_durable(s, s->run_fd, "numbers", b.data, b.len, err);
+}
+
+int store_numbers_read(struct store *s, struct numbers *conduits, struct numbers *identities,
+		       bool *ret_found, struct err *err)
+{
+	static const char divider[] = "\nidentities\n";
+	CLEANUP(freep) char *text = NULL;
+	char header[160];
+	size_t len, head;
+	char *second;
+	int r;
+
+	*ret_found = false;
+	r = file_read(s->run_fd, "numbers", NUMBERS_TEXT_MAX, &text, &len, err);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0 || numbers_header(header, sizeof(header)) < 0)
+		return r < 0 ? r : err_set(err, EIO, "cannot read the boot id");
+	head = strlen(header);
+	if (len < head || memcmp(text, header, head) != 0)
+		return 0;
+	/* The header's own line end may be the divider's first byte. */
+	second = strstr(text + head - 1, divider);
+	if (!second)
+		return err_set(err, EBADMSG, "run_dir/numbers is damaged");
+	r = second < text + head ? 0 :
+				   numbers_parse(conduits, text + head,
+						 (size_t)(second + 1 - (text + head)), err);
+	second += sizeof(divider) - 1;
+	if (r >= 0)
+		r = numbers_parse(identities, second, len - (size_t)(second - text), err);
+	*ret_found = r >= 0;
+	return r;
+}

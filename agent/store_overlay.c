@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/store.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OVERLAY_ENTRIES_MAX 10000
+#define OVERLAY_TEXT_MAX 2048
+#define OVERLAY_FILE "overlay.json"
+
+static const char *const kinds[] = {
+	[REVOKED_RULE] = "rule",
+	[REVOKED_IDENTITY] = "identity",
+	[REVOKED_LABEL] = "label",
+	[REVOKED_CONDUIT] = "conduit",
+};
+
+static int copy_text(char **target, const char *text)
+{
+	*target = mem_strdup(text ? text : "");
+	return *target ? 0 : -ENOMEM;
+}
+
+static int read_revoked(json_t *value, struct overlay_revoked *ret, struct err *err)
+{
+	struct json_object o;
+	const char *kind, *name, *reason;
+	int r;
+
+	json_object_begin(&o, value, OVERLAY_FILE, "revoked", err);
+	kind = json_take_string(&o, "kind", 16);
+	name = json_take_string(&o, "name", OVERLAY_TEXT_MAX);
+	reason = json_take_string(&o, "reason", OVERLAY_TEXT_MAX);
+	ret->until.s = json_take_int(&o, "until", 0, INT64_MAX);
+	r = json_finish(&o);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (!str_eq(kinds[i], kind))
+			continue;
+		ret->kind = i;
+		r = copy_text(&ret->name, name);
+		return r < 0 ? r : copy_text(&ret->reason, reason);
+	}
+	return err_set(err, EBADMSG, "%s: unknown kind of revocation", OVERLAY_FILE);
+}
+
+static int read_quarantine(json_t *value, struct overlay_quarantine *ret, struct err *err)
+{
+	struct json_object o;
+	const char *identity, *keep, *reason;
+	int r;
+
+	json_object_begin(&o, value, OVERLAY_FILE, "quarantined", err);
+	identity = json_take_string(&o, "identity", OVERLAY_TEXT_MAX);
+	keep = json_may_string(&o, "keep", OVERLAY_TEXT_MAX);
+	reason = json_take_string(&o, "reason", OVERLAY_TEXT_MAX);
+	r = json_finish(&o);
+	if (r >= 0)
+		r = copy_text(&ret->identity, identity);
+	if (r >= 0 && keep)
+		r = copy_text(&ret->keep, keep);
+	return r < 0 ? r : copy_text(&ret->reason, reason);
+}
+
+static int read_lists(json_t *revoked, json_t *quarantined, struct overlay *ret, struct err *err)
+{
+	int r = 0;
+
+	ret->revoked = mem_calloc(json_array_size(revoked), sizeof(*ret->revoked));
+	ret->quarantined = mem_calloc(json_array_size(quarantined), sizeof(*ret->quarantined));
+	if (!ret->revoked || !ret->quarantined)
+		return err_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < json_array_size(revoked) && r >= 0; i++)
+		r = read_revoked(json_array_get(revoked, i), &ret->revoked[ret->revoked_count++],
+				 err);
+	for (size_t i = 0; i < json_array_size(quarantined) && r >= 0; i++)
+		r = read_quarantine(json_array_get(quarantined, i),
+				    &ret->quarantined[ret->quarantined_count++], err);
+	return r;
+}
+
+int store_overlay_read(struct store *s, struct overlay *ret, struct err *err)
+{
+	CLEANUP(json_decrefp) json_t *json = NULL;
+	struct overlay read = {0};
+	struct json_object o;
+	json_t *revoked, *quarantined;
+	int r;
+
+	memset(ret, 0, sizeof(*ret));
+	r = store_json_read(s, OVERLAY_FILE, &json, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	json_object_begin(&o, json, OVERLAY_FILE, "", err);
+	revoked = json_take_array(&o, "revoked", OVERLAY_ENTRIES_MAX);
+	quarantined = json_take_array(&o, "quarantined", OVERLAY_ENTRIES_MAX);
+	r = json_finish(&o);
+	if (r >= 0)
+		r = read_lists(revoked, quarantined, &read, err);
+	if (r < 0) {
+		overlay_done(&read);
+		return r;
+	}
+	*ret = read;
+	return 0;
+}
+
+int store_overlay_write(struct store *s, const struct overlay *ov, struct err *err)
+{
+	CLEANUP(json_decrefp) json_t *json = NULL;
+	json_t *revoked = json_array(), *quarantined = json_array();
+
+	for (size_t i = 0; i < ov->revoked_count; i++) {
+		const struct overlay_revoked *e = &ov->revoked[i];
+
+		(void)json_array_append_new(
+			revoked, json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[e->kind], "name",
+					   e->name, "reason", e->reason ? e->reason : "", "until",
+					   (json_int_t)e->until.s));
+	}
+	for (size_t i = 0; i < ov->quarantined_count; i++) {
+		const struct overlay_quarantine *e = &ov->quarantined[i];
+		json_t *entry = json_pack("{s:s,s:s}", "identity", e->identity, "reason",
+					  e->reason ? e->reason : "");
+
+		if (e->keep)
+			(void)json_object_set_new(entry, "keep", json_string(e->keep));
+		(void)json_array_append_new(quarantined, entry);
+	}
+	json = json_pack("{s:o,s:o}", "revoked", revoked, "quarantined", quarantined);
+	return store_json_write(s, OVERLAY_FILE, json, err);
+}
