@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One forged packet with any source, sent by a raw socket that brings its own IP header. Run in a
+ * namespace that no agent protects: it plays the neighbour on the wire.
+ *
+ *   forge [--netns PATH] [--cgroup DIR] KIND --from ADDRESS --sport N --to ADDRESS --dport N
+ *         [--seq N] [--ack N] [--count N] [--mark N] [--data TEXT]
+ *
+ * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp.
+ */
+#include "tests/tools/tool.h"
+
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+
+#define PACKET_MAX 1400
+#define DATA_MAX   1000
+#define WINDOW     64240
+#define TTL        64
+
+static struct {
+	const char *from;
+	const char *to;
+	const char *data;
+	uint32_t sport;
+	uint32_t dport;
+	uint32_t seq;
+	uint32_t ack;
+	uint32_t count;
+	uint32_t mark;
+} arg = {.count = 1, .data = "", .seq = 0x11223344, .ack = 0x55667788};
+
+static const struct opt opts[] = {
+	{"from", OPT_TEXT, {.text = &arg.from}},
+	{"to", OPT_TEXT, {.text = &arg.to}},
+	{"data", OPT_TEXT, {.text = &arg.data}},
+	{"sport", OPT_NUMBER, {.number = &arg.sport}},
+	{"dport", OPT_NUMBER, {.number = &arg.dport}},
+	{"seq", OPT_NUMBER, {.number = &arg.seq}},
+	{"ack", OPT_NUMBER, {.number = &arg.ack}},
+	{"count", OPT_NUMBER, {.number = &arg.count}},
+	{"mark", OPT_NUMBER, {.number = &arg.mark}},
+};
+
+struct kind {
+	const char *name;
+	uint8_t proto;
+	uint8_t flags;
+};
+
+static const struct kind kinds[] = {
+	{"syn", IPPROTO_TCP, TH_SYN}, {"synack", IPPROTO_TCP, TH_SYN | TH_ACK},
+	{"rst", IPPROTO_TCP, TH_RST}, {"fin", IPPROTO_TCP, TH_FIN | TH_ACK},
+	{"ack", IPPROTO_TCP, TH_ACK}, {"data", IPPROTO_TCP, TH_PUSH | TH_ACK},
+	{"udp", IPPROTO_UDP, 0},
+};
+
+static const struct kind *kind_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (str_eq(kinds[i].name, name))
+			return &kinds[i];
+	}
+	tool_die(EXIT_USAGE, "no kind of packet is called '%s'", name);
+}
+
+static uint32_t sum16(const uint8_t *p, size_t len, uint32_t sum)
+{
+	for (size_t i = 0; i < len; i++)
+		sum += i % 2 == 0 ? (uint32_t)p[i] << 8 : p[i];
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static uint16_t transport_checksum(const struct addr *from, const struct addr *to, uint8_t proto,
+				   const uint8_t *segment, size_t len)
+{
+	uint32_t sum = sum16(from->bytes, addr_len(from), (uint32_t)len + proto);
+
+	sum = sum16(to->bytes, addr_len(to), sum);
+	sum = ~sum16(segment, len, sum) & 0xffff;
+	return htons((uint16_t)(sum == 0 && proto == IPPROTO_UDP ? 0xffff : sum));
+}
+
+static size_t tcp_build(uint8_t *p, const struct kind *k, size_t data_len)
+{
+	struct tcphdr h = {
+		.th_sport = htons((uint16_t)arg.sport),
+		.th_dport = htons((uint16_t)arg.dport),
+		.th_seq = htonl(arg.seq),
+		.th_ack = (k->flags & TH_ACK) != 0 ? htonl(arg.ack) : 0,
+		.th_off = sizeof(h) / 4,
+		.th_flags = k->flags,
+		.th_win = htons(WINDOW),
+	};
+
+	memcpy(p, &h, sizeof(h));
+	memcpy(p + sizeof(h), arg.data, data_len);
+	return sizeof(h) + data_len;
+}
+
+static size_t udp_build(uint8_t *p, size_t data_len)
+{
+	struct udphdr h = {
+		.uh_sport = htons((uint16_t)arg.sport),
+		.uh_dport = htons((uint16_t)arg.dport),
+		.uh_ulen = htons((uint16_t)(sizeof(h) + data_len)),
+	};
+
+	memcpy(p, &h, sizeof(h));
+	memcpy(p + sizeof(h), arg.data, data_len);
+	return sizeof(h) + data_len;
+}
+
+static size_t ip_build(uint8_t *p, const struct addr *from, const struct addr *to, uint8_t proto,
+		       size_t len)
+{
+	if (from->family == AF_INET) {
+		/* The kernel fills in length, identification and checksum. */
+		struct iphdr h = {.version = 4, .ihl = 5, .ttl = TTL, .protocol = proto};
+
+		memcpy(&h.saddr, from->bytes, sizeof(h.saddr));
+		memcpy(&h.daddr, to->bytes, sizeof(h.daddr));
+		memcpy(p, &h, sizeof(h));
+		return sizeof(h);
+	}
+	struct ip6_hdr h6 = {.ip6_flow = htonl(6U << 28), .ip6_plen = htons((uint16_t)len)};
+
+	h6.ip6_nxt = proto;
+	h6.ip6_hops = TTL;
+	memcpy(&h6.ip6_src, from->bytes, sizeof(h6.ip6_src));
+	memcpy(&h6.ip6_dst, to->bytes, sizeof(h6.ip6_dst));
+	memcpy(p, &h6, sizeof(h6));
+	return sizeof(h6);
+}
+
+static size_t packet_build(uint8_t packet[PACKET_MAX], const struct kind *k,
+			   const struct addr *from, const struct addr *to)
+{
+	uint8_t segment[PACKET_MAX] = {0};
+	size_t data_len = strlen(arg.data);
+	uint16_t check;
+	size_t len;
+	size_t head;
+
+	if (data_len > DATA_MAX)
+		tool_die(EXIT_USAGE, "--data: at most %d bytes", DATA_MAX);
+	len = k->proto == IPPROTO_TCP ? tcp_build(segment, k, data_len)
+				      : udp_build(segment, data_len);
+	check = transport_checksum(from, to, k->proto, segment, len);
+	memcpy(segment + (k->proto == IPPROTO_TCP ? offsetof(struct tcphdr, th_sum)
+						  : offsetof(struct udphdr, uh_sum)),
+	       &check, sizeof(check));
+	head = ip_build(packet, from, to, k->proto, len);
+	memcpy(packet + head, segment, len);
+	return head + len;
+}
+
+static void packet_send(const uint8_t *packet, size_t len)
+{
+	struct endpoint to;
+	CLEANUP(closep) int fd = -1;
+
+	endpoint_set(&to, arg.to, 0);
+	fd = socket(to.sa.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	if (fd < 0)
+		tool_die(EXIT_BROKEN, "raw socket: %s", strerror(errno));
+	if (arg.mark != 0)
+		sock_on(fd, SOL_SOCKET, SO_MARK, (int)arg.mark, "SO_MARK");
+	for (uint32_t i = 0; i < arg.count; i++) {
+		if (sendto(fd, packet, len, 0, (const struct sockaddr *)&to.sa, to.len) < 0) {
+			printf("%s: %s\n", exit_word(exit_of_errno(errno)), strerror(errno));
+			exit(exit_of_errno(errno));
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	uint8_t packet[PACKET_MAX] = {0};
+	struct place place;
+	struct addr from;
+	struct addr to;
+	const struct kind *k;
+	int at = place_parse(argc, argv, &place);
+
+	if (at >= argc)
+		tool_die(EXIT_USAGE,
+			 "forge [--netns PATH] KIND --from A --sport N --to A --dport N");
+	place_enter(&place);
+	k = kind_find(argv[at]);
+	if (opts_parse(argv + at + 1, argc - at - 1, opts, ARRAY_LEN(opts)) != 0)
+		tool_die(EXIT_USAGE, "forge takes options only");
+	if (arg.from == NULL || addr_parse(arg.from, &from) < 0 || arg.to == NULL ||
+	    addr_parse(arg.to, &to) < 0 || from.family != to.family)
+		tool_die(EXIT_USAGE, "--from and --to must be addresses of one family");
+	packet_send(packet, packet_build(packet, k, &from, &to));
+	printf("sent %u %s\n", arg.count, k->name);
+	return EXIT_AS_ASKED;
+}
