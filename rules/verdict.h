@@ -22,8 +22,8 @@ struct flow {
 	enum flow_direction direction;
 	struct addr src, dst;
 	uint8_t l4proto;
-	uint16_t dport;	   /* or icmp type for an echo request */
-	struct flow_end source;	     /* FLOW_OUT, FLOW_LOOPBACK */
+	uint16_t dport;              /* or icmp type for an echo request */
+	struct flow_end source;      /* FLOW_OUT, FLOW_LOOPBACK */
 	struct flow_end destination; /* FLOW_IN, FLOW_LOOPBACK */
 };
 
@@ -31,14 +31,37 @@ enum decision { DECISION_ALLOWED, DECISION_WOULD_DENY, DECISION_DENIED };
 
 /* Closed list of FORMATS, "Decision record". */
 enum reason {
-	REASON_PERMITTED, REASON_ESSENTIAL, REASON_NO_RULE, REASON_NO_IDENTITY, REASON_NOT_PLACED,
-	REASON_LEASE_ENDED, REASON_OUTSIDE_WINDOW, REASON_REVOKED, REASON_QUARANTINED,
-	REASON_ATTEST_TIMEOUT, REASON_ATTEST_REFUSED, REASON_ATTEST_UNAVAILABLE,
-	REASON_ALLOWED_UNAVAILABLE, REASON_NOT_MEASURED, REASON_QUEUE_FULL, REASON_PEER_BUSY,
-	REASON_UNKNOWN_PEER, REASON_UNKNOWN_CGROUP, REASON_UNCLAIMED, REASON_NO_SOCKET,
-	REASON_WRONG_STATE, REASON_AMBIGUOUS, REASON_RECEIVER_CHANGED, REASON_RESYNC,
-	REASON_EXPECTED, REASON_UNTRACKED, REASON_FOREIGN_MARK, REASON_NOT_OWNER, REASON_STALE_VIEW,
-	REASON_MALFORMED, REASON_COUNT,
+	REASON_PERMITTED,
+	REASON_ESSENTIAL,
+	REASON_NO_RULE,
+	REASON_NO_IDENTITY,
+	REASON_NOT_PLACED,
+	REASON_LEASE_ENDED,
+	REASON_OUTSIDE_WINDOW,
+	REASON_REVOKED,
+	REASON_QUARANTINED,
+	REASON_ATTEST_TIMEOUT,
+	REASON_ATTEST_REFUSED,
+	REASON_ATTEST_UNAVAILABLE,
+	REASON_ALLOWED_UNAVAILABLE,
+	REASON_NOT_MEASURED,
+	REASON_QUEUE_FULL,
+	REASON_PEER_BUSY,
+	REASON_UNKNOWN_PEER,
+	REASON_UNKNOWN_CGROUP,
+	REASON_UNCLAIMED,
+	REASON_NO_SOCKET,
+	REASON_WRONG_STATE,
+	REASON_AMBIGUOUS,
+	REASON_RECEIVER_CHANGED,
+	REASON_RESYNC,
+	REASON_EXPECTED,
+	REASON_UNTRACKED,
+	REASON_FOREIGN_MARK,
+	REASON_NOT_OWNER,
+	REASON_STALE_VIEW,
+	REASON_MALFORMED,
+	REASON_COUNT,
 };
 const char *reason_name(enum reason r);
 const char *decision_name(enum decision d);
@@ -48,12 +71,12 @@ int mode_parse(const char *text, enum node_mode *ret);
 struct verdict {
 	enum decision decision;
 	enum reason reason;
-	enum deny_answer answer;     /* of a denial: DENY_REJECT or DENY_DROP */
+	enum deny_answer answer;        /* of a denial: DENY_REJECT or DENY_DROP */
 	int from_identity, to_identity; /* index in the policy or -1 */
-	int rule;    /* that decided, or -1 */
-	int nearest; /* rule that came nearest to a denied flow, or -1 */
-	char fails_on[160]; /* what of `nearest` fails: "from: caller is backup" */
-	struct wall lease_end; /* 0 = none */
+	int rule;                       /* that decided, or -1 */
+	int nearest;                    /* rule that came nearest to a denied flow, or -1 */
+	char fails_on[160];             /* what of `nearest` fails: "from: caller is backup" */
+	struct wall lease_end;          /* 0 = none */
 };
 
 int verdict_decide(const struct compile_input *in, const struct host *host, enum node_mode mode,
@@ -61,8 +84,8 @@ int verdict_decide(const struct compile_input *in, const struct host *host, enum
 
 /* The same for names: two parties and a service, as `why SRC DST SERVICE` asks. */
 struct verdict_question {
-	int from_identity, to_identity; /* -1: not an identity */
-	const char *from_node, *to_node; /* NULL = wherever placed */
+	int from_identity, to_identity;               /* -1: not an identity */
+	const char *from_node, *to_node;              /* NULL = wherever placed */
 	const struct addr *from_address, *to_address; /* NULL = those of the placement */
 	struct service service;
 };

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "rules/verdict.h"
+
+#include <errno.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "rules/verdict_match.h"
+
+/* --- essentials ------------------------------------------------------------------------------ */
+
+static bool unit_holds(const struct host_unit *u, const struct flow_end *end)
+{
+	return end->has_socket && u->level >= 1 && u->level <= CGROUP_LEVEL_MAX &&
+	       u->cgroup_id != 0 && end->cgroups[u->level - 1] == u->cgroup_id;
+}
+
+static bool essential_owner_ok(const struct essential *e, const struct host *host,
+			       const struct flow_end *end)
+{
+	for (size_t i = 0; i < e->by_count; i++) {
+		for (size_t j = 0; j < host->unit_count; j++) {
+			if (str_eq(host->units[j].unit, e->by[i]) &&
+			    unit_holds(&host->units[j], end))
+				return true;
+		}
+	}
+	return e->by_count == 0;
+}
+
+/* Traffic of the kernel itself has no socket at this host; loopback has one at least at one end. */
+static bool kernel_essential(const struct essential *e, const struct flow *f)
+{
+	const struct flow_end *local = f->direction == FLOW_OUT ? &f->source : &f->destination;
+	bool has_ports = f->l4proto == IPPROTO_TCP || f->l4proto == IPPROTO_UDP;
+
+	if (f->direction == FLOW_LOOPBACK || local->has_socket)
+		return false;
+	if (!has_ports)
+		return e->l4proto == f->l4proto;
+	return (e->service.kind == SERVICE_TCP || e->service.kind == SERVICE_UDP) &&
+	       e->l4proto == f->l4proto && e->service.first <= f->dport &&
+	       f->dport <= e->service.last;
+}
+
+static bool essential_permits(const struct essential *e, const struct host *host,
+			      const struct flow *f, const struct service *s)
+{
+	switch (e->direction) {
+	case ESSENTIAL_OUT:
+		return f->direction != FLOW_IN && s != NULL && service_covers(&e->service, s) &&
+		       prefix_contains(&e->far, &f->dst) && essential_owner_ok(e, host, &f->source);
+	case ESSENTIAL_IN:
+		return f->direction == FLOW_IN && s != NULL && service_covers(&e->service, s) &&
+		       prefix_contains(&e->far, &f->src) &&
+		       essential_owner_ok(e, host, &f->destination);
+	case ESSENTIAL_KERNEL:
+		return kernel_essential(e, f);
+	}
+	return false;
+}
+
+static bool is_essential(const struct compile_input *in, const struct host *host,
+			 const struct flow *f, const struct service *s)
+{
+	for (size_t i = 0; in->essentials != NULL && i < in->essentials->count; i++) {
+		if (essential_permits(&in->essentials->entries[i], host, f, s))
+			return true;
+	}
+	return false;
+}
+
+/* --- ends ------------------------------------------------------------------------------------ */
+
+/* What a local end says to a flow that no rule permits. */
+enum vote { VOTE_PASS, VOTE_RECORD, VOTE_DENY };
+
+static enum vote end_vote(const struct policy *p, enum node_mode mode, int owner)
+{
+	if (owner == OWNER_NONE)
+		return mode == MODE_ENFORCE ? VOTE_DENY : VOTE_PASS;
+	if (mode == MODE_OBSERVE || p->identities[owner].observe)
+		return VOTE_RECORD;
+	return VOTE_DENY;
+}
+
+static enum deny_answer end_answer(const struct policy *p, int owner, bool egress)
+{
+	enum deny_answer own = DENY_DEFAULT;
+
+	if (owner != OWNER_NONE)
+		own = egress ? p->identities[owner].deny_out : p->identities[owner].deny_in;
+	if (own != DENY_DEFAULT)
+		return own;
+	own = egress ? p->deny_out : p->deny_in;
+	if (own != DENY_DEFAULT)
+		return own;
+	return egress ? DENY_REJECT : DENY_DROP;
+}
+
+struct judged {
+	const struct compile_input *in;
+	const struct host *host;
+	const struct flow *flow;
+	enum node_mode mode;
+	struct question q;
+	struct match match;
+};
+
+static enum reason refusal_reason(const struct judged *j, int owner, const struct flow_end *local,
+				  const struct side *far)
+{
+	if (j->match.stage >= STAGE_CONDITION)
+		return j->match.reason;
+	if (owner == OWNER_NONE && owner_is_misplaced(j->in, j->host, local))
+		return REASON_NOT_PLACED;
+	if (owner == OWNER_NONE)
+		return local->has_socket ? REASON_NO_IDENTITY : REASON_NO_SOCKET;
+	if (far->address != NULL && !side_is_known(&j->q, far))
+		return REASON_UNKNOWN_PEER;
+	return REASON_NO_RULE;
+}
+
+static void apply_vote(enum vote vote, enum reason reason, struct verdict *v)
+{
+	switch (vote) {
+	case VOTE_PASS:
+		v->decision = DECISION_ALLOWED;
+		v->reason = REASON_UNCLAIMED;
+		break;
+	case VOTE_RECORD:
+		v->decision = DECISION_WOULD_DENY;
+		v->reason = reason;
+		break;
+	case VOTE_DENY:
+		v->decision = DECISION_DENIED;
+		v->reason = reason;
+		break;
+	}
+}
+
+/* One local end, the other far away. */
+static void refuse_remote(const struct judged *j, struct verdict *v)
+{
+	bool egress = j->flow->direction == FLOW_OUT;
+	const struct side *local = egress ? &j->q.from : &j->q.to;
+	const struct side *far = egress ? &j->q.to : &j->q.from;
+	const struct flow_end *end = egress ? &j->flow->source : &j->flow->destination;
+	enum vote vote = end_vote(j->in->policy, j->mode, local->identity);
+
+	apply_vote(vote, refusal_reason(j, local->identity, end, far), v);
+	if (v->decision == DECISION_DENIED)
+		v->answer = end_answer(j->in->policy, local->identity, egress);
+}
+
+/*
+ * At output the kernel knows where a loopback packet goes, at input who gets it (R12). A caller
+ * that may talk to somebody here on that service is therefore refused at the receiver, not at the
+ * caller.
+ */
+static int may_leave(const struct judged *j, bool *ret, struct err *err)
+{
+	struct question q = j->q;
+	struct match m;
+	int r;
+
+	q.to = (struct side){.identity = OWNER_NONE, .node = true};
+	r = match_rules(&q, &m, err);
+	if (r < 0)
+		return r;
+	*ret = address_is_own(j->in, &j->flow->dst) && m.stage >= STAGE_WATCHED;
+	return 0;
+}
+
+static int refuse_loopback(const struct judged *j, struct verdict *v, struct err *err)
+{
+	int caller = j->q.from.identity, called = j->q.to.identity;
+	enum vote caller_vote = end_vote(j->in->policy, j->mode, caller);
+	enum vote called_vote = end_vote(j->in->policy, j->mode, called);
+	bool leaves = false;
+	int r;
+
+	/* Two processes without identity: a host must not be cut off from itself (R13). */
+	if (caller == OWNER_NONE && called == OWNER_NONE) {
+		apply_vote(VOTE_PASS, REASON_UNCLAIMED, v);
+		return 0;
+	}
+	r = caller == OWNER_NONE ? 0 : may_leave(j, &leaves, err);
+	if (r < 0)
+		return r;
+	if (leaves && called == OWNER_NONE)
+		called_vote = caller_vote;
+	apply_vote(caller_vote > called_vote ? caller_vote : called_vote,
+		   leaves ? REASON_RECEIVER_CHANGED
+			  : refusal_reason(j, caller, &j->flow->source, &j->q.to),
+		   v);
+	if (j->match.stage >= STAGE_CONDITION)
+		v->reason = j->match.reason;
+	if (v->decision == DECISION_DENIED)
+		v->answer = caller_vote == VOTE_DENY && !leaves
+				    ? end_answer(j->in->policy, caller, true)
+				    : end_answer(j->in->policy, called, false);
+	return 0;
+}
+
+/* --- decision -------------------------------------------------------------------------------- */
+
+static bool flow_service(const struct flow *f, struct service *ret)
+{
+	*ret = (struct service){.first = f->dport, .last = f->dport};
+	switch (f->l4proto) {
+	case IPPROTO_TCP:
+		ret->kind = SERVICE_TCP;
+		return true;
+	case IPPROTO_UDP:
+		ret->kind = SERVICE_UDP;
+		return true;
+	case IPPROTO_ICMP:
+		*ret = (struct service){.kind = SERVICE_ICMP_ECHO};
+		return f->dport == ICMP_ECHO;
+	case IPPROTO_ICMPV6:
+		*ret = (struct service){.kind = SERVICE_ICMPV6_ECHO};
+		return f->dport == ICMP6_ECHO_REQUEST;
+	default:
+		return false;
+	}
+}
+
+static struct side caller_side(const struct compile_input *in, const struct host *host,
+			       const struct flow *f)
+{
+	if (f->direction == FLOW_IN)
+		return (struct side){.identity = OWNER_NONE, .address = &f->src};
+	return (struct side){.identity = owner_of_caller(in, host, &f->source)};
+}
+
+static struct side called_side(const struct compile_input *in, const struct host *host,
+			       const struct flow *f, bool echo)
+{
+	if (f->direction == FLOW_OUT)
+		return (struct side){.identity = OWNER_NONE, .address = &f->dst};
+	if (echo)
+		return (struct side){.identity = OWNER_NONE, .node = true};
+	return (struct side){
+		.identity = owner_of_listener(in, host, &f->destination, f->l4proto, f->dport)};
+}
+
+/* Loopback conduits exist for the addresses of this host only (127.0.0.53 is not among them). */
+static bool rules_may_match(const struct judged *j, bool has_service)
+{
+	const struct flow *f = j->flow;
+
+	return has_service && (f->direction != FLOW_LOOPBACK || address_is_own(j->in, &f->dst));
+}
+
+static int conclude(const struct judged *j, struct verdict *v, struct err *err)
+{
+	const struct match *m = &j->match;
+
+	if (m->stage >= STAGE_WATCHED) {
+		v->rule = m->rule;
+		v->reason = m->reason;
+		v->decision = m->stage == STAGE_HOLDS ? DECISION_ALLOWED : DECISION_WOULD_DENY;
+		v->lease_end = m->end;
+		memcpy(v->fails_on, m->fails_on, sizeof(v->fails_on));
+		return 0;
+	}
+	if (m->stage > STAGE_NOWHERE) {
+		v->nearest = m->rule;
+		memcpy(v->fails_on, m->fails_on, sizeof(v->fails_on));
+	}
+	if (j->flow->direction == FLOW_LOOPBACK)
+		return refuse_loopback(j, v, err);
+	refuse_remote(j, v);
+	return 0;
+}
+
+int verdict_decide(const struct compile_input *in, const struct host *host, enum node_mode mode,
+		   const struct flow *flow, struct verdict *ret, struct err *err)
+{
+	struct judged j = {.in = in, .host = host, .flow = flow, .mode = mode};
+	struct verdict v = {.rule = -1, .nearest = -1};
+	bool has_service = flow_service(flow, &j.q.service);
+	int r;
+
+	if (flow->src.family != flow->dst.family)
+		return err_set(err, EINVAL, "source and destination are of different families");
+	j.q.in = in;
+	j.q.from = caller_side(in, host, flow);
+	j.q.to = called_side(in, host, flow, has_service && service_is_echo(&j.q.service));
+	j.q.same_node = flow->direction == FLOW_LOOPBACK;
+	v.from_identity = side_identity(&j.q, &j.q.from);
+	v.to_identity = side_identity(&j.q, &j.q.to);
+	if (is_essential(in, host, flow, has_service ? &j.q.service : NULL)) {
+		v.reason = REASON_ESSENTIAL;
+		*ret = v;
+		return 0;
+	}
+	j.match.rule = -1;
+	if (rules_may_match(&j, has_service)) {
+		r = match_rules(&j.q, &j.match, err);
+		if (r < 0)
+			return r;
+	}
+	r = conclude(&j, &v, err);
+	if (r < 0)
+		return r;
+	*ret = v;
+	return 0;
+}
