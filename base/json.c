@@ -61,7 +61,9 @@ int json_parse_strict(const char *text, size_t len, const char *what, json_t **r
 		return err_set(err, EBADMSG, "%s:%u:%u: nested deeper than %d levels", what,
 			       at.line, at.column, JSON_NESTING_MAX);
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
-	if (value == NULL && json_error_code(&e) == json_error_out_of_memory)
+	/* jansson 2.14 leaves the text empty when an allocation failed, and the code at anything.
+	 */
+	if (value == NULL && e.text[0] == '\0')
 		return err_set(err, ENOMEM, "%s: out of memory", what);
 	if (value == NULL)
 		return err_set(err, EBADMSG, "%s:%d:%d: %s", what, e.line > 0 ? e.line : 1,

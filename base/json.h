@@ -15,7 +15,10 @@
 
 #define JSON_NESTING_MAX 16
 
-/* *ret is a new reference. `what` names the document in errors ("view.json"). */
+/*
+ * *ret is a new reference. `what` names the document in errors ("view.json"). -EBADMSG, or -ENOMEM;
+ * jansson's scanner reports some failed allocations as a bad token, so these are -EBADMSG too.
+ */
 int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret,
 		      struct err *err);
 

@@ -73,6 +73,8 @@ void *mem_calloc(size_t n, size_t size)
 	/* calloc(0) may return NULL, which callers would take for failure. */
 	if (n == 0 || size == 0)
 		return calloc(1, 1);
+	if (n > SIZE_MAX / size)
+		return NULL;
 	return calloc(n, size);
 }
 
