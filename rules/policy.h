@@ -20,13 +20,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define POLICY_TEXT_MAX (32U << 20)
+#define POLICY_TEXT_MAX       (32U << 20)
 #define POLICY_IDENTITIES_MAX 100000
-#define POLICY_RULES_MAX 100000
-#define POLICY_NAME_MAX 128
-#define POLICY_ERRORS_MAX 200 /* further ones are counted */
+#define POLICY_RULES_MAX      100000
+#define POLICY_NAME_MAX       128
+#define POLICY_ERRORS_MAX     200 /* further ones are counted; warnings likewise, by themselves */
+#define POLICY_PARTIES_MAX    (16U << 20) /* of all lists together */
 
-/* Where something was written. file indexes policy->files; line and column count from 1; 0 = nowhere. */
+/* Where something was written. file indexes policy->files; line and column count from 1; 0 =
+ * nowhere. */
 struct pos {
 	uint32_t file, line, column;
 };
@@ -84,8 +86,9 @@ struct identity {
 	size_t placement_label_count;
 	bool observe;
 	enum deny_answer deny_out, deny_in; /* DENY_DEFAULT = policy default */
-	enum assurance min_assurance;	    /* ASSURANCE_DEFAULT = no floor */
-	struct pos pos;
+	enum assurance min_assurance;       /* ASSURANCE_DEFAULT = no floor */
+	bool damaged; /* something of it was refused by the parser: no follow-on errors about it */
+	struct pos pos, path_pos;
 };
 
 struct network {
@@ -94,6 +97,7 @@ struct network {
 	size_t prefix_count;
 	struct label *labels;
 	size_t label_count;
+	bool damaged; /* as in struct identity */
 	struct pos pos;
 };
 
@@ -123,8 +127,8 @@ struct subject {
 
 #define WINDOW_ZONE_MAX 64
 struct window {
-	uint8_t days; /* bit 0 = Monday; the day on which the window begins */
-	uint16_t from_min, to_min; /* minutes since midnight, local; to <= from ends next day */
+	uint8_t days;               /* bit 0 = Monday; the day on which the window begins */
+	uint16_t from_min, to_min;  /* minutes since midnight, local; to <= from ends next day */
 	char zone[WINDOW_ZONE_MAX]; /* tz database name */
 };
 
@@ -132,8 +136,11 @@ struct rule {
 	char *name;
 	struct subject *from, *to;
 	size_t from_count, to_count;
-	struct party_ref *from_parties, *to_parties; /* resolved, sorted, unique */
+	/* Resolved, sorted, unique; borrowed from policy->lists (rules that say the same share
+	 * one). */
+	const struct party_ref *from_parties, *to_parties;
 	size_t from_party_count, to_party_count;
+	uint32_t from_list, to_list; /* indices of these lists */
 	struct service *services;
 	size_t service_count;
 	char *purpose, *owner, *ticket, *review;
@@ -145,7 +152,8 @@ struct rule {
 	struct window window;
 	enum on_unavailable on_unavailable;
 	enum on_clock_loss on_clock_loss;
-	struct pos pos;
+	bool damaged; /* as in struct identity */
+	struct pos pos, services_pos, assurance_pos, window_pos;
 };
 
 struct separation_exception {
@@ -163,19 +171,36 @@ struct separation {
 
 enum finding_level { FINDING_ERROR, FINDING_WARNING };
 
-/* One thing wrong, for people: message says what is wrong, advice what would be right (may be NULL). */
+/* One thing wrong, for people: message says what is wrong, advice what would be right (may be
+ * NULL). */
 struct finding {
 	enum finding_level level;
 	struct pos pos;
 	char *message, *advice;
 };
 
+/* The parties of one `from:` or `to:`, and the rules in which it stands there. */
+struct party_list {
+	struct party_ref *parties;
+	size_t count;
+	uint32_t *from_rules, *to_rules;
+	size_t from_rule_count, to_rule_count;
+};
+
+/* Which lists a party is in: those of party p are at[start[p]] to at[start[p + 1]] (exclusive). */
+struct party_index {
+	uint32_t *start, *at;
+	uint32_t party_count;
+};
+
+struct map;
+
 struct policy {
 	char **files; /* names as given to policy_add_text() */
 	size_t file_count;
 	char *trust_domain;
 	enum deny_answer deny_out, deny_in; /* of defaults: reject, drop */
-	enum assurance assurance;	    /* of defaults: attested */
+	enum assurance assurance;           /* of defaults: attested */
 	struct identity *identities;
 	size_t identity_count;
 	struct rule *rules;
@@ -189,12 +214,23 @@ struct policy {
 	struct finding *findings;
 	size_t finding_count;
 	size_t error_count; /* findings that are errors, those above POLICY_ERRORS_MAX included */
+	size_t warning_count;
+	/* Filled by policy_finish(): */
+	struct party_list *lists;
+	size_t list_count;
+	struct party_index index;
+	struct map *parties_by_name, *identities_by_path, *rules_by_name;
 	struct policy_build *build; /* parser's own state, gone after policy_finish() */
 };
 
-/* What this node's release can do; what is absent is refused with "not available on this node yet". */
+/* What this node's release can do; what is absent is refused with "not available on this node yet".
+ */
 struct policy_features {
-	bool attested; /* false until peers' agents can vouch: a rule between nodes must say mapped */
+	bool attested; /* false until peers' agents can vouch: a rule between nodes must say mapped
+			*/
+	/* Whether a window's time zone exists; NULL: not looked at. */
+	bool (*zone_known)(void *user, const char *zone);
+	void *user;
 };
 
 struct policy *policy_new(void);
@@ -217,13 +253,29 @@ int policy_finish(struct policy *p, const struct policy_features *features, stru
 #define POS_TEXT_MAX 320
 const char *pos_format(char buf[POS_TEXT_MAX], const struct policy *p, const struct pos *pos);
 
-/* Lookups, NULL or -ENOENT when absent. By name, or by path where names fail. */
+/*
+ * Walks the rules in which a party stands under from: (or to:), without visiting others. Each rule
+ * comes once; the order is not that of the file.
+ */
+struct rule_iter {
+	uint32_t at, end, next;
+	bool to;
+};
+void policy_rules_from(const struct policy *p, struct party_ref party, struct rule_iter *ret_iter);
+void policy_rules_to(const struct policy *p, struct party_ref party, struct rule_iter *ret_iter);
+bool policy_next_rule(const struct policy *p, struct rule_iter *iter, uint32_t *ret_rule);
+
+/*
+ * Lookups after policy_finish(), -ENOENT when absent. By name, or by path where names fail. A name
+ * that another identity has as its path is refused by policy_finish().
+ */
 int policy_find_identity(const struct policy *p, const char *name_or_path);
 int policy_find_network(const struct policy *p, const char *name);
 int policy_find_rule(const struct policy *p, const char *name);
 
 /*
- * A label expression: term *("," term), term = key "=" value *("|" value); all terms hold, a
+ * A label expression selects identities (a network is an address range and must be named):
+ * term *("," term), term = key "=" value *("|" value); all terms hold, a
  * missing label matches nothing. expression_check() says whether the text is one.
  */
 bool expression_check(const char *text, struct err *err);
