@@ -229,7 +229,7 @@ int json_finish(struct json_object *o)
 
 	if (o->r != 0)
 		return o->r;
-	json_object_foreach (o->object, key, value) {
+	json_object_foreach(o->object, key, value) {
 		if (was_taken(o, key))
 			continue;
 		near = text_nearest(key, o->taken, o->taken_count);

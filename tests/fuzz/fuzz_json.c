@@ -16,9 +16,9 @@ static void check_depth(json_t *value, unsigned depth)
 
 	if (depth > JSON_NESTING_MAX)
 		abort();
-	json_array_foreach (value, i, member)
+	json_array_foreach(value, i, member)
 		check_depth(member, depth + (json_is_array(member) || json_is_object(member)));
-	json_object_foreach (object, key, member) {
+	json_object_foreach(value, key, member) {
 		if (strlen(key) > 1U << 20)
 			abort();
 		check_depth(member, depth + (json_is_array(member) || json_is_object(member)));

@@ -404,6 +404,7 @@ int main(int argc, char **argv)
 		perror("unit-tests");
 		return 2;
 	}
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	count = select_tests(tests, total, oom, filter);
 	run_all(tests, count, &counts);
 	free(tests);
