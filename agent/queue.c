@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/queue.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RECEIVE_BYTES 65536
+#define RECEIVES_PER_WAKEUP 64 /* then the loop turns: the heartbeat must not starve */
+#define RCVBUF_MIN (1U << 20)
+#define RCVBUF_PER_PACKET 1024 /* copy, attributes, and the kernel's own accounting */
+#define CONFIG_BYTES 512
+#define VERDICT_BYTES 128
+#define CONFIG_ANSWERS_MAX 4096
+#define PROC_BYTES_MAX 65536
+#define PROC_FIELDS 9
+
+/* A packet in the kernel's hands. */
+struct held {
+	bool used;
+	uint32_t id;
+	struct mono since;
+};
+
+/*
+ * Ids of a queue count up, and the kernel holds at most max_pending packets of it: the slot of an id
+ * is its low bits, and whatever still sits there is older than everything the kernel can hold.
+ */
+struct one_queue {
+	struct held *held;
+	uint32_t mask;
+	uint32_t held_count;
+};
+
+struct queue {
+	struct mnl_socket *netlink;
+	sd_event *event;
+	sd_event_source *io, *timer;
+	const struct queue_handler *handler;
+	uint16_t first, count;
+	struct one_queue queues[QUEUE_NUMBERS_MAX];
+	struct queue_counters counters;
+	uint32_t seq;
+	char *buffer;
+};
+
+/* --- verdicts -------------------------------------------------------------------------------- */
+
+static struct one_queue *queue_by_number(struct queue *q, uint16_t number)
+{
+	if (number < q->first || number - q->first >= q->count)
+		return NULL;
+	return &q->queues[number - q->first];
+}
+
+static uint32_t kernel_verdict(enum queue_answer answer)
+{
+	switch (answer) {
+	case QUEUE_ACCEPT:
+		return NF_ACCEPT;
+	case QUEUE_REPEAT:
+		return NF_REPEAT;
+	case QUEUE_DROP:
+		break;
+	}
+	return NF_DROP;
+}
+
+static int send_verdict(struct queue *q, uint16_t number, uint32_t id, uint32_t verdict,
+			const uint32_t *mark)
+{
+	_Alignas(struct nlmsghdr) char buffer[VERDICT_BYTES];
+	struct nfqnl_msg_verdict_hdr header = {.verdict = htonl(verdict), .id = htonl(id)};
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *g;
+
+	h->nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT;
+	h->nlmsg_flags = NLM_F_REQUEST;
+	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+	g->nfgen_family = AF_UNSPEC;
+	g->version = NFNETLINK_V0;
+	g->res_id = htons(number);
+	mnl_attr_put(h, NFQA_VERDICT_HDR, sizeof(header), &header);
+	if (mark != NULL)
+		mnl_attr_put_u32(h, NFQA_MARK, htonl(*mark));
+	return mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0 ? -errno : 0;
+}
+
+static int answer_held(struct queue *q, uint16_t number, struct held *held,
+		       enum queue_answer answer, const uint32_t *mark, enum reason reason)
+{
+	struct one_queue *one = queue_by_number(q, number);
+
+	held->used = false;
+	one->held_count--;
+	q->counters.held--;
+	q->counters.by_answer[answer]++;
+	q->counters.by_reason[reason]++;
+	return send_verdict(q, number, held->id, kernel_verdict(answer), mark);
+}
+
+int queue_verdict(struct queue *q, uint16_t queue, uint32_t id, enum queue_answer answer,
+		  bool has_mark, uint32_t mark, enum reason reason)
+{
+	struct one_queue *one = queue_by_number(q, queue);
+	struct held *held = one != NULL ? &one->held[id & one->mask] : NULL;
+
+	if (held == NULL || !held->used || held->id != id || reason >= REASON_COUNT) {
+		q->counters.refused++;
+		return -ENOENT;
+	}
+	return answer_held(q, queue, held, answer, has_mark ? &mark : NULL, reason);
+}
+
+/* --- deadlines ------------------------------------------------------------------------------- */
+
+static void expire_queue(struct queue *q, uint16_t number, struct mono now)
+{
+	struct one_queue *one = queue_by_number(q, number);
+
+	for (uint32_t i = 0; i <= one->mask && one->held_count > 0; i++) {
+		struct held *held = &one->held[i];
+
+		if (!held->used || mono_ms_since(held->since, now) < QUEUE_HOLD_MS)
+			continue;
+		q->counters.expired++;
+		(void)answer_held(q, number, held, QUEUE_DROP, NULL, REASON_ATTEST_TIMEOUT);
+	}
+}
+
+static int arm_timer(struct queue *q)
+{
+	int r = sd_event_source_set_time_relative(q->timer, QUEUE_HOLD_MS * 1000ULL);
+
+	return r < 0 ? r : sd_event_source_set_enabled(q->timer, SD_EVENT_ONESHOT);
+}
+
+/* Runs only while packets are held: an idle agent does not wake up for this. */
+static int on_timer(sd_event_source *source, uint64_t usec, void *user)
+{
+	struct queue *q = user;
+	struct mono now = mono_now();
+
+	(void)source;
+	(void)usec;
+	for (uint16_t i = 0; i < q->count; i++)
+		expire_queue(q, (uint16_t)(q->first + i), now);
+	return q->counters.held > 0 ? arm_timer(q) : 0;
+}
+
+/* --- packets --------------------------------------------------------------------------------- */
+
+struct message {
+	struct queue_packet p;
+	const struct nlattr *payload;
+	bool has_header;
+};
+
+static uint32_t attr_be32(const struct nlattr *a)
+{
+	return mnl_attr_get_payload_len(a) >= 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
+}
+
+static int take_attribute(const struct nlattr *a, void *user)
+{
+	struct message *m = user;
+	struct nfqnl_msg_packet_hdr header;
+
+	switch (mnl_attr_get_type(a)) {
+	case NFQA_PACKET_HDR:
+		if (mnl_attr_get_payload_len(a) < sizeof(header))
+			break;
+		memcpy(&header, mnl_attr_get_payload(a), sizeof(header));
+		m->p.id = ntohl(header.packet_id);
+		m->p.hook = header.hook;
+		m->has_header = true;
+		break;
+	case NFQA_MARK:
+		m->p.mark = attr_be32(a);
+		break;
+	case NFQA_IFINDEX_INDEV:
+		m->p.ifindex_in = attr_be32(a);
+		break;
+	case NFQA_IFINDEX_OUTDEV:
+		m->p.ifindex_out = attr_be32(a);
+		break;
+	case NFQA_UID:
+		m->p.has_uid = true;
+		m->p.uid = attr_be32(a);
+		break;
+	case NFQA_PAYLOAD:
+		m->payload = a;
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+/* Enters the packet; an older one that the kernel cannot hold any more gives way. */
+static void hold(struct queue *q, struct one_queue *one, uint32_t id)
+{
+	struct held *held = &one->held[id & one->mask];
+
+	if (held->used) {
+		q->counters.expired++;
+	} else {
+		one->held_count++;
+		q->counters.held++;
+	}
+	*held = (struct held){.used = true, .id = id, .since = mono_now()};
+}
+
+static void take_packet(struct queue *q, const struct nlmsghdr *h)
+{
+	const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
+	struct message m = {0};
+	struct one_queue *one;
+	int r = -EBADMSG;
+
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*g))
+		return;
+	m.p.queue = ntohs(g->res_id);
+	one = queue_by_number(q, m.p.queue);
+	(void)mnl_attr_parse(h, sizeof(*g), take_attribute, &m);
+	if (one == NULL || !m.has_header)
+		return;
+
+	q->counters.received++;
+	hold(q, one, m.p.id);
+	if (m.payload != NULL)
+		r = packet_parse(mnl_attr_get_payload(m.payload),
+				 mnl_attr_get_payload_len(m.payload), &m.p.packet);
+	if (r < 0 && r != -EPROTONOSUPPORT) {
+		(void)queue_verdict(q, m.p.queue, m.p.id, QUEUE_DROP, false, 0, REASON_MALFORMED);
+		return;
+	}
+	m.p.unsupported = r < 0;
+	q->handler->packet(q->handler->user, &m.p);
+}
+
+static void take_messages(struct queue *q, int len)
+{
+	const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)q->buffer;
+
+	for (; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
+		if (h->nlmsg_type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
+			take_packet(q, h);
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *user)
+{
+	struct queue *q = user;
+	uint64_t before = q->counters.received;
+
+	(void)source;
+	(void)events;
+	for (unsigned i = 0; i < RECEIVES_PER_WAKEUP; i++) {
+		ssize_t n = recv(fd, q->buffer, RECEIVE_BYTES, MSG_DONTWAIT);
+
+		if (n < 0 && errno == ENOBUFS) {
+			/* The kernel dropped and counted those packets; the rest is still to be read. */
+			q->counters.enobufs++;
+			continue;
+		}
+		if (n < 0)
+			break;
+		take_messages(q, (int)n);
+	}
+	if (q->counters.received != before && q->handler->burst_end != NULL)
+		q->handler->burst_end(q->handler->user);
+	if (q->counters.held > 0 && sd_event_source_get_enabled(q->timer, NULL) == 0)
+		return arm_timer(q);
+	return 0;
+}
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+/* Packets of queues bound earlier may come before the answer; they are judged as usual. */
+static int await_ack(struct queue *q)
+{
+	for (unsigned i = 0; i < CONFIG_ANSWERS_MAX; i++) {
+		const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)q->buffer;
+		const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
+		ssize_t n = recv(mnl_socket_get_fd(q->netlink), q->buffer, RECEIVE_BYTES, 0);
+
+		if (n < 0 && (errno == EINTR || errno == ENOBUFS))
+			continue;
+		if (n < 0)
+			return -errno;
+		if (mnl_nlmsg_ok(h, (int)n) && h->nlmsg_type == NLMSG_ERROR &&
+		    h->nlmsg_seq == q->seq && mnl_nlmsg_get_payload_len(h) >= sizeof(*e))
+			return e->error;
+		take_messages(q, (int)n);
+	}
+	return -EPROTO;
+}
+
+static int bind_queue(struct queue *q, uint16_t number, uint32_t max_pending)
+{
+	_Alignas(struct nlmsghdr) char buffer[CONFIG_BYTES];
+	struct nfqnl_msg_config_cmd command = {.command = NFQNL_CFG_CMD_BIND};
+	struct nfqnl_msg_config_params params = {.copy_range = htonl(QUEUE_COPY_RANGE),
+						 .copy_mode = NFQNL_COPY_PACKET};
+	/* GSO: a packet is not cut up before we see it; its checksum may be partial, we check none. */
+	uint32_t flags = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO);
+	uint32_t mask = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN);
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *g;
+
+	h->nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG;
+	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	h->nlmsg_seq = ++q->seq;
+	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
+	g->nfgen_family = AF_UNSPEC;
+	g->version = NFNETLINK_V0;
+	g->res_id = htons(number);
+	mnl_attr_put(h, NFQA_CFG_CMD, sizeof(command), &command);
+	mnl_attr_put(h, NFQA_CFG_PARAMS, sizeof(params), &params);
+	mnl_attr_put_u32(h, NFQA_CFG_QUEUE_MAXLEN, htonl(max_pending));
+	mnl_attr_put_u32(h, NFQA_CFG_FLAGS, flags);
+	mnl_attr_put_u32(h, NFQA_CFG_MASK, mask);
+	if (mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0)
+		return -errno;
+	return await_ack(q);
+}
+
+static int open_socket(struct queue *q, const struct queue_config *config, struct err *err)
+{
+	uint64_t want = config->rcvbuf_bytes;
+	int fd, bytes;
+
+	q->netlink = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (q->netlink == NULL || mnl_socket_bind(q->netlink, 0, MNL_SOCKET_AUTOPID) < 0)
+		return err_set(err, errno, "queue: cannot open a netlink socket: %s",
+			       strerror(errno));
+	fd = mnl_socket_get_fd(q->netlink);
+	if (want == 0) {
+		want = (uint64_t)config->max_pending * RCVBUF_PER_PACKET * config->count;
+		if (want < RCVBUF_MIN)
+			want = RCVBUF_MIN;
+	}
+	bytes = want > INT32_MAX / 2 ? INT32_MAX / 2 : (int)want;
+	/* FORCE needs CAP_NET_ADMIN in the initial user namespace; less is only more losses, counted. */
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	return 0;
+}
+
+static int alloc_held(struct one_queue *one, uint32_t max_pending)
+{
+	uint32_t size = 1;
+
+	/* Twice what the kernel may hold, so that ids that wrap never meet a live one. */
+	while (size < max_pending * 2)
+		size *= 2;
+	one->held = mem_calloc(size, sizeof(*one->held));
+	one->mask = size - 1;
+	return one->held == NULL ? -ENOMEM : 0;
+}
+
+static int bind_all(struct queue *q, const struct queue_config *config, struct err *err)
+{
+	for (uint16_t i = 0; i < q->count; i++) {
+		uint16_t number = (uint16_t)(q->first + i);
+		int r;
+
+		if (alloc_held(&q->queues[i], config->max_pending) < 0)
+			return err_set(err, ENOMEM, "queue: out of memory");
+		r = bind_queue(q, number, config->max_pending);
+		if (r == -EPERM || r == -EBUSY)
+			return err_set(err, EBUSY,
+				       "queue %u is read by another program, or CAP_NET_ADMIN is "
+				       "missing; another queues.first would be right",
+				       number);
+		if (r < 0)
+			return err_set(err, -r, "queue %u: %s", number, strerror(-r));
+	}
+	return 0;
+}
+
+static int add_sources(struct queue *q)
+{
+	int r = sd_event_add_io(q->event, &q->io, mnl_socket_get_fd(q->netlink), EPOLLIN,
+				on_readable, q);
+
+	if (r < 0)
+		return r;
+	r = sd_event_add_time_relative(q->event, &q->timer, CLOCK_MONOTONIC, 0, 0, on_timer, q);
+	if (r < 0)
+		return r;
+	return sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
+}
+
+int queue_open(const struct queue_config *config, sd_event *event,
+	       const struct queue_handler *handler, struct queue **ret_queue, struct err *err)
+{
+	CLEANUP(queue_freep) struct queue *q = NULL;
+	int r;
+
+	if (config->count == 0 || config->count > QUEUE_NUMBERS_MAX ||
+	    config->first > UINT16_MAX - config->count || config->max_pending == 0 ||
+	    config->max_pending > QUEUE_PENDING_MAX)
+		return err_set(err, EINVAL, "queue: numbers or lengths out of range");
+	q = mem_calloc(1, sizeof(*q));
+	if (q == NULL)
+		return err_set(err, ENOMEM, "queue: out of memory");
+	q->buffer = mem_calloc(1, RECEIVE_BYTES);
+	if (q->buffer == NULL)
+		return err_set(err, ENOMEM, "queue: out of memory");
+	q->handler = handler;
+	q->first = config->first;
+	q->count = config->count;
+	q->event = sd_event_ref(event);
+
+	r = open_socket(q, config, err);
+	if (r == 0)
+		r = bind_all(q, config, err);
+	if (r < 0)
+		return r;
+	r = add_sources(q);
+	if (r < 0)
+		return err_set(err, -r, "queue: event loop: %s", strerror(-r));
+	*ret_queue = TAKE_PTR(q);
+	return 0;
+}
+
+void queue_free(struct queue *q)
+{
+	if (q == NULL)
+		return;
+	sd_event_source_disable_unref(q->io);
+	sd_event_source_disable_unref(q->timer);
+	sd_event_unref(q->event);
+	if (q->netlink != NULL)
+		mnl_socket_close(q->netlink);
+	for (size_t i = 0; i < QUEUE_NUMBERS_MAX; i++)
+		free(q->queues[i].held);
+	free(q->buffer);
+	free(q);
+}
+
+void queue_freep(struct queue **q)
+{
+	queue_free(*q);
+	*q = NULL;
+}
+
+/* --- counters -------------------------------------------------------------------------------- */
+
+const struct queue_counters *queue_counters(const struct queue *q)
+{
+	return &q->counters;
+}
+
+/* One line: queue, portid, waiting, copy mode, copy range, queue dropped, user dropped, id, 1. */
+static bool take_line(const char *line, uint64_t fields[PROC_FIELDS])
+{
+	for (size_t i = 0; i < PROC_FIELDS; i++) {
+		uint64_t value = 0;
+
+		line += strspn(line, " \t");
+		if (*line < '0' || *line > '9')
+			return false;
+		for (; *line >= '0' && *line <= '9'; line++)
+			value = value * 10 + (uint64_t)(*line - '0');
+		fields[i] = value;
+	}
+	return true;
+}
+
+int queue_depth(const struct queue *q, struct queue_depth *ret_depth)
+{
+	CLEANUP(freep) char *text = NULL;
+	struct queue_depth depth = {0};
+	uint64_t fields[PROC_FIELDS];
+	size_t len = 0;
+	int r = file_read(AT_FDCWD, "/proc/self/net/netfilter/nfnetlink_queue", PROC_BYTES_MAX, &text,
+			  &len, NULL);
+
+	if (r < 0)
+		return r;
+	for (const char *line = text; *line != '\0'; line += strcspn(line, "\n")) {
+		line += strspn(line, "\n");
+		if (!take_line(line, fields) || fields[0] < q->first ||
+		    fields[0] - q->first >= q->count)
+			continue;
+		depth.waiting += fields[2];
+		depth.queue_dropped += fields[5];
+		depth.user_dropped += fields[6];
+	}
+	*ret_depth = depth;
+	return 0;
+}
