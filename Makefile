@@ -19,6 +19,7 @@ bindir ?= $(prefix)/bin
 sbindir ?= $(prefix)/sbin
 mandir ?= $(prefix)/share/man
 docdir ?= $(prefix)/share/doc/bailiwick
+sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
@@ -180,7 +181,12 @@ $(UNIT_TESTS): $(call objects,$(SRCS_unit)) $(call library,cli agent controller-
 	$(say) LINK $@
 	$(link) $(LIBS_CHECK)
 
-$(TOOLS) $(BENCH): $(B)/%: $(B)/%.o $(call library,agent controller-client rules base)
+# Test tools stand outside the product: they need nothing of the agent.
+$(TOOLS): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+$(BENCH): $(B)/%: $(B)/%.o $(call library,agent controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
@@ -257,16 +263,28 @@ install: all install-data
 	$(if $(DAEMON),$(INSTALL) -m 0755 $(DAEMON) $(DESTDIR)$(sbindir)/bailiwickd)
 	$(if $(COMMAND),$(INSTALL) -m 0755 $(COMMAND) $(DESTDIR)$(bindir)/bailiwick)
 
-MAN_SECTIONS := $(sort $(patsubst .%,%,$(suffix $(wildcard man/*.[1-8]))))
-define install_files
-$(if $(1),$(INSTALL) -d $(DESTDIR)$(2) && $(INSTALL) -m 0644 $(1) $(DESTDIR)$(2))
+# install_as SOURCE TARGET, install_in DIR FILE...: the folder is made where it is missing.
+define install_as
+$(INSTALL) -D -m 0644 $(1) $(DESTDIR)$(2)
 
 endef
+install_in = $(foreach f,$(2),$(call install_as,$(f),$(1)/$(notdir $(f))))
+
+UNITS := $(call sources,systemd/*.service systemd/*.socket systemd/*.timer systemd/*.slice)
+EXAMPLES := $(if $(wildcard examples/.),$(shell find examples -type f | LC_ALL=C sort))
+
 .PHONY: install-data
 install-data:
-	$(foreach s,$(MAN_SECTIONS),$(call install_files,$(wildcard man/*.$(s)),$(mandir)/man$(s)))
-	$(call install_files,$(wildcard systemd/*.sysusers),$(sysusersdir)/..)
-	$(call install_files,$(wildcard README.md LICENSE examples/*.yaml examples/*.json),$(docdir))
+	$(foreach s,1 5 7 8,$(call install_in,$(mandir)/man$(s),$(call sources,man/*.$(s))))
+	$(foreach f,$(call sources,systemd/*sysusers*),$(call \
+		install_as,$(f),$(sysusersdir)/bailiwick.conf))
+	$(foreach f,$(call sources,systemd/*tmpfiles*),$(call \
+		install_as,$(f),$(tmpfilesdir)/bailiwick.conf))
+	$(call install_in,$(unitdir),$(UNITS))
+	@$(foreach f,$(notdir $(UNITS)),sed -i 's|@sbindir@|$(sbindir)|g' $(DESTDIR)$(unitdir)/$(f);) :
+	$(foreach f,$(EXAMPLES),$(call install_as,$(f),$(docdir)/$(f)))
+	$(call install_in,$(docdir),$(wildcard README.md ARCHITECTURE.md LICENSE))
+	$(INSTALL) -d -m 0755 $(DESTDIR)$(sysconfdir)/bailiwick
 
 clean:
 	rm -rf $(O)
