@@ -370,6 +370,31 @@ udp_answers() {
 	expect "$1" $DONE run "$2" "$3" datagrams udp-client "$4" "$5" --timeout 1000
 }
 
+# denied NAME HOST UNIT ADDRESS PORT: refused or never answered, as the two ends answer
+denied() {
+	local got
+	status_of run "$2" "$3" traffic tcp-client "$4" "$5" --timeout 700
+	got=$?
+	case $got in
+	3 | 4 | 5) pass "$1" ;;
+	*) fail "$1" "ended with $got, want a refusal or silence: $SAID" ;;
+	esac
+}
+
+# talk NAME HOST UNIT ADDRESS PORT [OPTION...]: a conversation that goes on until it is cut
+talk() {
+	local name=$1 host=$2 unit=$3 address=$4 port=$5
+	shift 5
+	start "$name" "$host" "$unit" traffic tcp-client "$address" "$port" \
+		--count 0 --every 20 --progress --timeout 1500 "$@"
+	wait_line "$name" '^message 2' || fail "set-up" "no conversation '$name': $(last_line "$name")"
+}
+
+# Local port of a conversation
+port_of() {
+	sed -n 's/^connected .* //p' "$WORK/$1.out"
+}
+
 # Refused at once or never answered: a datagram has no handshake that must fail.
 udp_denied() {
 	local got
@@ -529,6 +554,22 @@ place_usual() {
 	place prod/payments/backup pay-1
 	place prod/payments/cache pay-1
 	place prod/payments/api api-1
+}
+
+# usual [MODE] <rules: pay-1 (settlement, backup, cache) and api-1 (api), agents ready, policy applied
+usual() {
+	local host
+	[ -n "${ADDR4[pay-1]:-}" ] || host_add pay-1 11
+	[ -n "${ADDR4[api-1]:-}" ] || host_add api-1 21
+	place_usual
+	views
+	{ policy_head; cat; } | policy
+	for host in pay-1 api-1; do
+		[ -e "$WORK/$host/agent.yaml" ] || agent_config "$host" "${1:-selective}"
+		agent_start "$host"
+	done
+	apply_all
+	API=${ADDR4[api-1]} API_6=${ADDR6[api-1]} PAY=${ADDR4[pay-1]} PAY_6=${ADDR6[pay-1]}
 }
 
 # -------------------------------------------------------------------------------------- agents

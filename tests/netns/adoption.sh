@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-67: enforcing on a busy host resets no permitted flow; denied ones were recorded before, are cut
+# then, and are listed.
+. "$(dirname "$0")/lib.sh"
+
+host_add pay-1 11
+host_add api-1 21
+API=${ADDR4[api-1]} API_6=${ADDR6[api-1]}
+serve api api-1 api.service 8443
+serve speaker api-1 api.service 9000 :: --talk 30
+serve_udp api-udp api-1 api.service 9000
+# All of this is older than the agents.
+for i in 1 2 3 4 5; do
+	talk "ok-$i" pay-1 settlement.service "$API" 8443
+done
+talk ok-6 pay-1 settlement.service "$API_6" 8443
+talk ok-speaker pay-1 settlement.service "$API" 9000 --quiet-side
+talk bad pay-1 backup.service "$API" 8443
+start_fed idle pay-1 settlement.service traffic hold "$API" 8443 20
+wait_line idle '^held 20'
+start ok-udp pay-1 settlement.service datagrams udp-client "$API" 9000 --count 0 --every 20
+usual observe <<END
+$(rule settlement-calls-api settlement api 'tcp/8443, tcp/9000, udp/9000')
+END
+runs_on "in observe the flow that nothing permits goes on" bad
+check "and is recorded as one that would be denied" wait_for 5 decided pay-1 \
+	'.decision == "would_deny" and (.from.identity | endswith("backup"))'
+port=$(port_of bad)
+for host in pay-1 api-1; do
+	said=$(bw "$host" mode selective --reason 'go live' -o json)
+	same "$host enforces" "$(jq -r .mode <<<"$said")" selective
+	[ "$host" = api-1 ] || like "the flow that is cut is listed" "$said" "[^0-9]${port}[^0-9]"
+done
+is_cut "the denied flow is cut" bad
+for i in 1 2 3 4 5; do
+	runs_on "permitted flow $i goes on" "ok-$i"
+done
+runs_on "so does the one over IPv6" ok-6
+runs_on "so does the one whose server talks" ok-speaker
+feed idle round
+wait_line idle '^round 1'
+like "idle flows are alive" "$(last_line idle)" 'alive 20 dead 0'
+stop ok-udp
+like "no datagram was lost" "$(said ok-udp)" '^done'
+finish_tests

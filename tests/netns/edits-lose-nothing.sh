@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-2 UC-17: editing rules under a flood of datagrams loses none, and splitting a range (R16) neither;
+# applying the same policy twice sends the kernel nothing but the heartbeat.
+. "$(dirname "$0")/lib.sh"
+
+edited() { # SERVICES NAME EXTRA-RULES
+	policy_head | sed 's,udp/9000\],udp/9000-9010],'
+	rule "$2" settlement api "tcp/9000-9010, $1"
+	for i in $(seq "$3"); do
+		rule "more-$i" backup api "tcp/$((7000 + i))"
+	done
+}
+usual </dev/null
+edited udp/9000-9010 first 1 | policy
+apply_all
+serve_udp sink api-1 api.service 9003
+serve api api-1 api.service 9004
+talk live pay-1 settlement.service "$API" 9004
+start flood pay-1 settlement.service datagrams flood "$API" 9003 --rate 4000 --for 6000
+wait_line sink '^from'
+for i in 1 2 3; do
+	edited udp/9000-9010 "name-$i" $((i * 3)) | policy
+	apply_all
+	edited 'udp/9000-9004, udp/9005-9010' "name-$i" 2 | policy
+	apply_all
+	edited 'udp/9003, udp/9000-9010' "name-$i" 2 | policy
+	apply_all
+done
+edits_done=$(now_ms)
+finish flood 15
+wait_line sink '^flood' 5
+like "no datagram is lost by edits and splits" "$(said sink | grep '^flood')" \
+	'received [0-9]+ lost 0 duplicates 0'
+runs_on "nor a TCP flow of the range" live
+same "the edits happened during the flood" $((edits_done > 0)) 1
+
+start monitor pay-1 monitor.service nft monitor
+pause 0.2
+before=$(lines_of monitor)
+apply pay-1 >/dev/null
+pause 1.5
+same "the same policy again changes nothing" \
+	"$(tail -n +$((before + 1)) "$WORK/monitor.out" | grep -v -e '^#' -e agent_alive -e '^$' | head -c 300)" ""
+stop monitor
+finish_tests

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-13 UC-36: a process that listens on the API's port is not the API (R12, R21, R40).
+. "$(dirname "$0")/lib.sh"
+
+usual enforce <<END
+$(rule settlement-calls-api settlement api 'tcp/8443, udp/9000')
+$(rule settlement-uses-cache settlement cache tcp/6379)
+END
+serve api api-1 api.service 8443 :: --close-after 1
+connects "the API answers" pay-1 settlement.service "$API" 8443
+expect "and its end stays in TIME_WAIT" $DONE run pay-1 settlement.service \
+	traffic tcp-client "$API" 8443 --port 40010 --wait-close
+stop api
+serve thief api-1 thief.service 8443
+no_answer "an impostor gets no connection" pay-1 settlement.service "$API" 8443
+no_answer "over IPv6 neither" pay-1 settlement.service "$API_6" 8443
+expect "not even on a port in TIME_WAIT, once the listener's entry is gone" $NO_ANSWER \
+	sh -c "sleep 5.5; exec traffic --netns $(ns pay-1) --cgroup $(unit_dir pay-1 settlement.service) \
+	tcp-client $API 8443 --port 40010 --timeout 700"
+same "and accepted nothing" "$(said thief | grep -c '^accepted' || true)" 0
+serve cache-thief pay-1 backup.service 6379
+denied "an impostor on loopback gets nothing" pay-1 settlement.service 127.0.0.1 6379
+same "indeed nothing" "$(said cache-thief | grep -c '^accepted' || true)" 0
+stop thief
+serve api2 api-1 api.service 8443
+connects "the API answers again" pay-1 settlement.service "$API" 8443
+finish_tests

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-37: revoking a rule, an identity or a conduit cuts the live flows concerned at their next packet,
+# in both directions, the server that talks first included, lists them, and disturbs no other flow.
+. "$(dirname "$0")/lib.sh"
+
+usual <<END
+$(rule settlement-calls-api settlement api 'tcp/8443, udp/9000')
+$(rule settlement-listens settlement api tcp/9000)
+$(rule backup-calls-api backup api 'tcp/8443, tcp/9000')
+END
+serve api api-1 api.service 8443
+serve speaker api-1 api.service 9000 :: --talk 30
+serve_udp api-udp api-1 api.service 9000
+talk bystander pay-1 backup.service "$API" 8443
+
+talk caller pay-1 settlement.service "$API" 8443
+talk caller6 pay-1 settlement.service "$API_6" 8443
+start udp pay-1 settlement.service datagrams udp-client "$API" 9000 --count 0 --every 30 --timeout 300
+wait_line api-udp '^from'
+port=$(port_of caller)
+cut=$(bw_json pay-1 '.cut | tostring' revoke rule settlement-calls-api --reason 'contract ended')
+is_cut "revoking a rule cuts its flow at the caller's host" caller
+is_cut "and over IPv6" caller6
+like "the cut flow is listed" "$cut" "[^0-9]${port}[^0-9]"
+refused "and no new one is made" pay-1 settlement.service "$API" 8443
+udp_denied "its datagrams end too" pay-1 settlement.service "$API" 9000
+stop udp
+runs_on "another identity's flow goes on" bystander
+
+# The server speaks, the client is silent; the caller's agent knows nothing of it.
+talk listener pay-1 backup.service "$API" 9000 --quiet-side
+must bw api-1 revoke rule backup-calls-api --reason test
+is_cut "revoking at the server's host cuts a server that talks first" listener
+is_cut "and the bystander, whose rule it is" bystander
+
+talk silent pay-1 settlement.service "$API" 9000 --quiet-side
+number=$(bw_json pay-1 '.conduits[] | select(.service == "tcp/9000" and .verdict == "accept") | .conduit' \
+	conduits | head -n 1)
+must bw pay-1 revoke conduit "$number" --reason test
+is_cut "revoking one conduit cuts it" silent
+finish_tests

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-85: neighbours that create and destroy tables while packets wait for an answer disturb nothing.
+. "$(dirname "$0")/lib.sh"
+
+usual <<END
+$(rule settlement-calls-api settlement api tcp/8443)
+END
+serve api api-1 api.service 8443
+talk live pay-1 settlement.service "$API" 8443
+cat >"$WORK/churn" <<-'END'
+	while :; do
+		nft -f - <<-N
+			table ip churn { chain c { type filter hook output priority -5; counter; }; }
+			delete table ip churn
+		N
+		echo round
+	done
+END
+start churn pay-1 churn.service bash "$WORK/churn"
+wait_line churn round
+right=0
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	unit_remove pay-1 settlement2.service
+	run pay-1 settlement2.service traffic tcp-client "$API" 8443 --timeout 900 >/dev/null
+	case $? in 0) right=$((right + 1)) ;; esac
+	refused_once=$(run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 900)
+	[[ $refused_once == refused* ]] || { fail "backup during churn" "$refused_once"; break; }
+done
+# settlement2 is nobody: a process without a name passes in selective mode, at its node's reach.
+same "questions are answered during the churn" "$right" 12
+runs_on "a live flow goes on" live
+same "churn really happened" $(($(lines_of churn) > 3)) 1
+stop churn KILL
+finish_tests
