@@ -26,22 +26,27 @@
 #include "rules/window.h"
 
 enum party_type {
-	PARTY_TYPE_IDENTITY,  /* identity at a node */
-	PARTY_TYPE_NODE,      /* a node, unvouched: any process there; echo is addressed to nodes */
+	PARTY_TYPE_IDENTITY, /* identity at a node */
+	PARTY_TYPE_NODE,     /* a node, unvouched: any process there; echo is addressed to nodes */
 	PARTY_TYPE_NETWORK,
 	PARTY_TYPE_UNCLAIMED,
 };
 
 struct party {
-	uint8_t type; /* enum party_type */
+	uint8_t type;   /* enum party_type */
 	char *identity; /* path; NULL unless an identity */
-	char *name;	/* identity's or network's short name, or the node's */
-	char *node;	/* NULL for networks */
-	uint32_t mark;	/* identity mark of a local identity, else 0 */
+	char *name;     /* identity's or network's short name, or the node's */
+	char *node;     /* NULL for networks */
+	uint32_t mark;  /* identity mark of a local identity, else 0 */
 };
 
-enum { CONDUIT_OUT = 1, CONDUIT_IN = 2, CONDUIT_LOOPBACK = 4, CONDUIT_ESSENTIAL = 8,
-       CONDUIT_OBSERVED = 16 /* best rule in observe mode */ };
+enum {
+	CONDUIT_OUT = 1,
+	CONDUIT_IN = 2,
+	CONDUIT_LOOPBACK = 4,
+	CONDUIT_ESSENTIAL = 8,
+	CONDUIT_OBSERVED = 16 /* best rule in observe mode */
+};
 
 #define RULE_NONE UINT32_MAX
 
@@ -50,7 +55,7 @@ struct conduit {
 	uint32_t number;
 	uint32_t from, to; /* parties */
 	struct service service;
-	uint32_t rule;	   /* first by name that holds, or that would; RULE_NONE for essentials */
+	uint32_t rule;     /* first by name that holds, or that would; RULE_NONE for essentials */
 	uint8_t verdict;   /* enum live_verdict, one of the singles */
 	uint8_t assurance; /* enum assurance: what the rule asks for */
 	uint8_t flags;
@@ -66,9 +71,10 @@ struct generation {
 	size_t party_count, party_cap;
 	struct conduit *conduits;
 	size_t conduit_count, conduit_cap;
-	struct lease *leases; /* sorted by number; conduits LEASED or LEASED_WATCHED that are open now */
+	struct lease
+		*leases; /* sorted by number; conduits LEASED or LEASED_WATCHED that are open now */
 	size_t lease_count, lease_cap;
-	char **rule_names;    /* copy, so that a generation outlives its policy */
+	char **rule_names; /* copy, so that a generation outlives its policy */
 	size_t rule_count;
 	/* per local identity: mark, names, answers, mode */
 	struct local_identity {
@@ -77,26 +83,27 @@ struct generation {
 		char *path, *name;
 		bool observe;
 		enum deny_answer deny_out, deny_in;
-	} *locals;
+	} * locals;
 	size_t local_count;
 	struct ruleset *classify; /* policy-derived sets only, SLOT_A */
-	struct wall next_change;  /* when a window opens or a lease ends and it must be compiled again; 0 = never */
+	struct wall next_change;  /* when a window opens or a lease ends and it must be compiled
+				     again; 0 = never */
 };
 
 /* What operators and heads took away, on top of any generation. Never touches essentials. */
 struct overlay {
 	struct overlay_revoked {
 		enum { REVOKED_RULE, REVOKED_IDENTITY, REVOKED_LABEL, REVOKED_CONDUIT } kind;
-		char *name;   /* rule name; identity path; label expression; conduit number */
+		char *name;        /* rule name; identity path; label expression; conduit number */
 		struct wall until; /* 0 = until released */
 		char *reason;
-	} *revoked;
+	} * revoked;
 	size_t revoked_count;
 	struct overlay_quarantine {
 		char *identity; /* path */
-		char *keep;	/* network that stays reachable, or NULL */
+		char *keep;     /* network that stays reachable, or NULL */
 		char *reason;
-	} *quarantined;
+	} * quarantined;
 	size_t quarantined_count;
 };
 void overlay_done(struct overlay *o);
@@ -105,15 +112,22 @@ struct compile_input {
 	const struct policy *policy; /* finished, without errors */
 	const struct view *view;
 	const struct essentials *essentials; /* may be NULL */
-	const struct overlay *overlay;	     /* may be NULL */
-	const struct addr *addresses;	     /* the host's own */
+	const struct overlay *overlay;       /* may be NULL */
+	const struct addr *addresses;        /* the host's own */
 	size_t address_count;
 	struct wall now;
 	bool clock_trusted; /* false: windows follow on_clock_loss */
 	const struct local_time *local_time;
+	/*
+	 * Services and networks are cut at the borders of this policy too (NULL = none). While a
+	 * candidate is on probation both policies are compiled with each other's borders: a packet
+	 * then belongs to the same conduit in both, and neither the switch nor its fallback has to
+	 * classify a flow again (R15, R16).
+	 */
+	const struct policy *also_cut;
 };
 
-#define CONDUITS_MAX 1000000
+#define CONDUITS_MAX      1000000
 #define NETWORK_CELLS_MAX 65536 /* disjoint rectangles of networks and port ranges */
 
 int compile_generation(const struct compile_input *in, struct numbers *conduits,
@@ -132,13 +146,15 @@ const char *conduit_comment(char buf[CONDUIT_COMMENT_MAX], const struct generati
  * with pairs where the two disagree. Host-derived sets (who, ends, live_udp, listeners) are built
  * here, so that a restarted service needs no compilation.
  */
+/* `host` belongs to the confirmed policy, `candidate_host` (identity indices!) to the candidate. */
 int ruleset_build(const struct generation *confirmed, const struct generation *candidate,
-		  const struct host *host, const struct table_shape *shape, struct ruleset **ret,
-		  struct err *err);
+		  const struct host *host, const struct host *candidate_host,
+		  const struct table_shape *shape, struct ruleset **ret, struct err *err);
 
 /*
  * Numbers of `old` that `new_` no longer has although some conduit of `new_` between the same
- * parties overlaps its service: their flows are classified again, not cut (R16). Sorted; caller frees.
+ * parties overlaps its service: their flows are classified again, not cut (R16). Sorted; caller
+ * frees.
  */
 int generation_rederive(const struct generation *old, const struct generation *new_,
 			uint32_t **ret_numbers, size_t *ret_count);

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define NUMBER_KEY_LEN 16
-#define NUMBERS_MAX 1000000
+#define NUMBERS_MAX    1000000
 
 struct number_key {
 	uint8_t bytes[NUMBER_KEY_LEN];
@@ -33,6 +33,8 @@ void number_key_of(const char *text, struct number_key *ret_key);
 int numbers_get(struct numbers *n, const struct number_key *key, uint32_t *ret_number);
 /* -ENOENT when the key has none. */
 int numbers_find(const struct numbers *n, const struct number_key *key, uint32_t *ret_number);
+/* The key of a number; -ENOENT. */
+int numbers_key(const struct numbers *n, uint32_t number, struct number_key *ret_key);
 /* Enters a known pair (rebuilding from a file or from user data). -EEXIST on contradiction. */
 int numbers_put(struct numbers *n, const struct number_key *key, uint32_t number);
 
