@@ -44,8 +44,8 @@ endif
 DEPS_BUILD := gcc libc6-dev make pkg-config libnftnl-dev libmnl-dev libnetfilter-queue-dev \
 	libnetfilter-conntrack-dev libnetfilter-log-dev libsystemd-dev libjansson-dev libyaml-dev \
 	libcyaml-dev libssl-dev libseccomp-dev libcap-ng-dev
-DEPS_CHECK := libcunit1-dev clang clang-format valgrind nftables iproute2 iputils-ping conntrack \
-	socat nginx-light curl procps util-linux mandoc python3 jq git
+DEPS_CHECK := libcunit1-dev clang libclang-rt-14-dev clang-format valgrind nftables iproute2 \
+	iputils-ping conntrack socat nginx-light curl procps util-linux mandoc python3 jq git
 
 PKGS := libnftnl libmnl libnetfilter_queue libnetfilter_conntrack libnetfilter_log libsystemd \
 	jansson yaml-0.1 libcyaml libcrypto libseccomp libcap-ng
@@ -149,9 +149,11 @@ OBJECTS := $(call objects,$(foreach l,$(LIBRARIES),$(SRCS_$(l))) $(SRCS_unit) $(
 
 # ------------------------------------------------------------------------------------- build
 
-.PHONY: all tests
+.PHONY: all tests tools replay
 all: $(DAEMON) $(COMMAND)
-tests: $(UNIT_TESTS) $(TOOLS) $(FUZZ)
+tools: $(TOOLS)
+replay: $(FUZZ)
+tests: $(UNIT_TESTS) tools replay
 
 $(B)/%.o: %.c $(B)/flags.mk
 	@mkdir -p $(@D)
@@ -226,11 +228,8 @@ deps:
 	fi
 
 demo: deps
-	$(Q)$(MAKE) --no-print-directory all tests/tools
+	$(Q)$(MAKE) --no-print-directory all tools
 	$(Q)B='$(abspath $(B))' bash examples/demo.sh
-
-.PHONY: tests/tools
-tests/tools: $(TOOLS)
 
 golden:
 	$(Q)GOLDEN_UPDATE=1 MAKE='$(MAKE)' O='$(O)' VARIANT='$(VARIANT)' T='$(T)' bash tests/run golden
