@@ -87,20 +87,6 @@ static enum vote end_vote(const struct policy *p, enum node_mode mode, int owner
 	return VOTE_DENY;
 }
 
-static enum deny_answer end_answer(const struct policy *p, int owner, bool egress)
-{
-	enum deny_answer own = DENY_DEFAULT;
-
-	if (owner != OWNER_NONE)
-		own = egress ? p->identities[owner].deny_out : p->identities[owner].deny_in;
-	if (own != DENY_DEFAULT)
-		return own;
-	own = egress ? p->deny_out : p->deny_in;
-	if (own != DENY_DEFAULT)
-		return own;
-	return egress ? DENY_REJECT : DENY_DROP;
-}
-
 struct judged {
 	const struct compile_input *in;
 	const struct host *host;
@@ -153,7 +139,7 @@ static void refuse_remote(const struct judged *j, struct verdict *v)
 
 	apply_vote(vote, refusal_reason(j, local->identity, end, far), v);
 	if (v->decision == DECISION_DENIED)
-		v->answer = end_answer(j->in->policy, local->identity, egress);
+		v->answer = owner_answer(j->in->policy, local->identity, egress);
 }
 
 /*
@@ -201,8 +187,8 @@ static int refuse_loopback(const struct judged *j, struct verdict *v, struct err
 		v->reason = j->match.reason;
 	if (v->decision == DECISION_DENIED)
 		v->answer = caller_vote == VOTE_DENY && !leaves
-				    ? end_answer(j->in->policy, caller, true)
-				    : end_answer(j->in->policy, called, false);
+				    ? owner_answer(j->in->policy, caller, true)
+				    : owner_answer(j->in->policy, called, false);
 	return 0;
 }
 

@@ -102,7 +102,6 @@ static bool same_node(const struct explained *e)
 static bool refused_by(const struct explained *e, int owner, bool egress, struct verdict *v)
 {
 	const struct policy *p = e->in->policy;
-	enum deny_answer answer = DENY_DEFAULT;
 
 	if (owner >= 0 && (e->mode == MODE_OBSERVE || p->identities[owner].observe)) {
 		v->decision = DECISION_WOULD_DENY;
@@ -113,14 +112,8 @@ static bool refused_by(const struct explained *e, int owner, bool egress, struct
 		v->reason = REASON_UNCLAIMED;
 		return false;
 	}
-	if (owner >= 0)
-		answer = egress ? p->identities[owner].deny_out : p->identities[owner].deny_in;
-	if (answer == DENY_DEFAULT)
-		answer = egress ? p->deny_out : p->deny_in;
-	if (answer == DENY_DEFAULT)
-		answer = egress ? DENY_REJECT : DENY_DROP;
 	v->decision = DECISION_DENIED;
-	v->answer = answer;
+	v->answer = owner_answer(p, owner, egress);
 	return true;
 }
 

@@ -44,14 +44,21 @@ static bool side_is(const struct question *q, const struct side *side, const str
 	return side->address != NULL && identity_is_at(q, ref->index, side->address);
 }
 
-static bool any_is(const struct question *q, const struct side *side, const struct party_ref *refs,
-		   size_t count)
+enum standing { NOT_MEANT, MEANT_AS_NETWORK, MEANT_BY_NAME };
+
+static enum standing standing_of(const struct question *q, const struct side *side,
+				 const struct party_ref *refs, size_t count)
 {
+	enum standing standing = NOT_MEANT;
+
 	for (size_t i = 0; i < count; i++) {
-		if (side_is(q, side, &refs[i]))
-			return true;
+		if (!side_is(q, side, &refs[i]))
+			continue;
+		if (refs[i].kind == PARTY_IDENTITY)
+			return MEANT_BY_NAME;
+		standing = MEANT_AS_NETWORK;
 	}
-	return false;
+	return standing;
 }
 
 int side_identity(const struct question *q, const struct side *side)
@@ -333,9 +340,9 @@ static int match_pair(const struct question *q, const struct rule *rule,
 	if (!side_is(q, &q->from, from) || !side_is(q, &q->to, to))
 		return 0;
 	if (!party_serves(q, to)) {
-		if (best->stage >= STAGE_SERVICES)
+		if (best->stage >= STAGE_SERVED)
 			return 0;
-		best->stage = STAGE_SERVICES;
+		best->stage = STAGE_SERVED;
 		say(best, "services: %s does not serve it there",
 		    q->in->policy->identities[to->index].name);
 		return 0;
@@ -366,21 +373,21 @@ static int match_pairs(const struct question *q, const struct rule *rule, struct
 static int match_rule(const struct question *q, uint32_t index, struct match *ret, struct err *err)
 {
 	const struct rule *rule = &q->in->policy->rules[index];
-	bool from = any_is(q, &q->from, rule->from_parties, rule->from_party_count);
-	bool to = any_is(q, &q->to, rule->to_parties, rule->to_party_count);
+	enum standing from = standing_of(q, &q->from, rule->from_parties, rule->from_party_count);
+	enum standing to = standing_of(q, &q->to, rule->to_parties, rule->to_party_count);
 	bool service = any_covers(rule->services, rule->service_count, &q->service);
 	char name[SIDE_NAME_MAX], text[SERVICE_TEXT_MAX];
 
 	*ret = (struct match){.rule = (int)index, .stage = STAGE_NOWHERE};
-	if (from && to && service)
+	if (from != NOT_MEANT && to != NOT_MEANT && service)
 		return match_pairs(q, rule, ret, err);
-	if (from && to) {
-		ret->stage = STAGE_SERVICES;
+	if (from != NOT_MEANT && to != NOT_MEANT) {
+		ret->stage = from == to ? STAGE_SERVICES : STAGE_NETWORK;
 		say(ret, "services: asked for %s", service_format(text, &q->service));
-	} else if (to && service) {
+	} else if (to != NOT_MEANT && service) {
 		ret->stage = STAGE_FROM;
 		say(ret, "from: caller is %s", side_name(name, q, &q->from));
-	} else if (from && service) {
+	} else if (from != NOT_MEANT && service) {
 		ret->stage = STAGE_TO;
 		say(ret, "to: called is %s", side_name(name, q, &q->to));
 	}

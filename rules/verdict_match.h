@@ -34,6 +34,9 @@ int owner_of_listener(const struct compile_input *in, const struct host *host,
 bool owner_is_misplaced(const struct compile_input *in, const struct host *host,
 			const struct flow_end *end);
 
+/* How an end refuses: the identity's answer, else the policy's. */
+enum deny_answer owner_answer(const struct policy *p, int owner, bool egress);
+
 /* --- how far a rule gets (verdict_match.c) ---------------------------------------------------- */
 
 /* One end of a conversation, as rules see it. */
@@ -53,9 +56,11 @@ struct question {
 /* Nearest to a permission last. */
 enum stage {
 	STAGE_NOWHERE, /* several of from, to and services fail */
+	STAGE_NETWORK, /* services fail, and one end matches as part of a network only */
 	STAGE_TO,
 	STAGE_FROM,
 	STAGE_SERVICES,
+	STAGE_SERVED, /* the rule has the service, but the destination does not serve it */
 	STAGE_CONDITION,
 	STAGE_WATCHED, /* a condition fails, but the rule is in observe mode */
 	STAGE_HOLDS,

@@ -224,3 +224,16 @@ bool owner_is_misplaced(const struct compile_input *in, const struct host *host,
 
 	return owner != OWNER_NONE && !identity_is_placed_here(in, (uint32_t)owner);
 }
+
+enum deny_answer owner_answer(const struct policy *p, int owner, bool egress)
+{
+	enum deny_answer answer = DENY_DEFAULT;
+
+	if (owner != OWNER_NONE)
+		answer = egress ? p->identities[owner].deny_out : p->identities[owner].deny_in;
+	if (answer == DENY_DEFAULT)
+		answer = egress ? p->deny_out : p->deny_in;
+	if (answer == DENY_DEFAULT)
+		answer = egress ? DENY_REJECT : DENY_DROP;
+	return answer;
+}
