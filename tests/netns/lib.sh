@@ -180,25 +180,32 @@ show_logs() {
 	done
 }
 
-cleanup() {
-	local status=$? host dir
-	trap '' INT TERM EXIT
-	[ "$FAILED" = 0 ] && [ $status = 0 ] || [ $status = 77 ] || show_logs
+# Everything started here runs below $CG, and nothing else does. Says what is left, if anything.
+remove_all() {
+	local host dir
 	exec 4>&2 2>/dev/null # the shell reports each job that is killed
-	# Everything started here runs below this cgroup and nothing else does.
 	if [ -d "$CG" ]; then
 		echo 1 >"$CG/cgroup.kill"
 		wait_for 5 remove_cgroups || echo "cgroup $CG is left behind" >&4
 	fi
 	for host in "${HOSTS[@]}" net; do
-		ip netns del "$ID-$host" 2>/dev/null
+		ip netns del "$ID-$host"
 	done
 	for dir in "$WORK"/*/tmpfs; do
-		[ -d "$dir" ] && umount "$dir" 2>/dev/null
+		[ -d "$dir" ] && umount "$dir"
 	done
-	wait 2>/dev/null
+	wait
+	HOSTS=()
+	exec 2>&4 4>&-
+}
+
+cleanup() {
+	local status=$?
+	trap '' INT TERM EXIT
+	[ "$FAILED" = 0 ] && [ $status = 0 ] || [ $status = 77 ] || show_logs
+	remove_all
 	if [ -n "${KEEP:-}" ]; then
-		echo "kept: $WORK" >&4
+		echo "kept: $WORK" >&2
 	else
 		rm -rf "$WORK"
 	fi
@@ -556,7 +563,7 @@ place_usual() {
 	place prod/payments/api api-1
 }
 
-# usual [MODE] <rules: pay-1 (settlement, backup, cache) and api-1 (api), agents ready, policy applied
+# usual [MODE] <rules: pay-1 (settlement, backup, cache) and api-1 (api), agents ready, rules applied
 usual() {
 	local host
 	[ -n "${ADDR4[pay-1]:-}" ] || host_add pay-1 11
