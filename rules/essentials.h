@@ -13,16 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ESSENTIALS_MAX 256
+#define ESSENTIALS_MAX       256
 #define ESSENTIAL_OWNERS_MAX 8
 
 enum essential_direction { ESSENTIAL_OUT, ESSENTIAL_IN, ESSENTIAL_KERNEL };
 
 struct essential {
 	enum essential_direction direction;
-	struct prefix far;	/* whom; 0.0.0.0/0 and ::/0 are two entries */
+	struct prefix far;      /* whom; 0.0.0.0/0 and ::/0 are two entries */
 	struct service service; /* ESSENTIAL_KERNEL: tcp, udp, or any other protocol with l4proto */
-	uint8_t l4proto;	/* for ESSENTIAL_KERNEL: IPPROTO_ESP, IPPROTO_GRE, ... */
+	uint8_t l4proto;        /* for ESSENTIAL_KERNEL: IPPROTO_ESP, IPPROTO_GRE, ... */
 	char *why;
 	char *by[ESSENTIAL_OWNERS_MAX]; /* units; none = every process */
 	size_t by_count;

@@ -16,11 +16,11 @@
 
 /* Processes of one identity: a cgroup, a uid, or both. */
 struct host_workload {
-	uint32_t identity;   /* index into policy->identities */
-	uint64_t cgroup_id;  /* inode number of the cgroup directory; 0 = any cgroup (uid only) */
-	uint8_t level;	     /* depth from the real cgroup root, 1.. */
+	uint32_t identity;  /* index into policy->identities */
+	uint64_t cgroup_id; /* inode number of the cgroup directory; 0 = any cgroup (uid only) */
+	uint8_t level;      /* depth from the real cgroup root, 1.. */
 	bool has_uid;
-	bool ingress_only;   /* cgroup of foo.socket: its listeners belong to foo.service (R41) */
+	bool ingress_only; /* cgroup of foo.socket: its listeners belong to foo.service (R41) */
 	uint32_t uid;
 };
 

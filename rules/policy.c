@@ -223,9 +223,10 @@ static void finding_add(struct policy *p, enum finding_level level, const struct
 	p->build->r = finding_keep(p, level, pos, message, advice);
 }
 
-__attribute__((format(printf, 4, 0))) static void
-finding_printf(struct policy *p, enum finding_level level, const struct pos *pos, const char *fmt,
-	       va_list ap)
+__attribute__((format(printf, 4, 0))) static void finding_printf(struct policy *p,
+								 enum finding_level level,
+								 const struct pos *pos,
+								 const char *fmt, va_list ap)
 {
 	char text[FINDING_TEXT_MAX];
 	char *advice;
@@ -299,8 +300,7 @@ static void report_yaml(void *user, uint32_t line, uint32_t column, const char *
 			const char *advice)
 {
 	struct policy *p = user;
-	struct pos pos = {
-		.file = (uint32_t)(p->file_count - 1), .line = line, .column = column};
+	struct pos pos = {.file = (uint32_t)(p->file_count - 1), .line = line, .column = column};
 
 	finding_add(p, FINDING_ERROR, &pos, message, advice);
 }
@@ -397,6 +397,8 @@ static int check_all(struct policy *p)
 		r = policy_check_overlaps(p);
 	if (r == 0)
 		r = policy_check_separations(p);
+	if (r == 0 && p->error_count == 0)
+		policy_summarize_mapped(p);
 	return r < 0 ? r : p->build->r;
 }
 

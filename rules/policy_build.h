@@ -24,7 +24,7 @@ struct named_device {
 #define NO_PARTY UINT32_MAX
 struct list_summary {
 	uint32_t first_identity, first_network;
-	uint32_t critical;	/* first identity with tier=critical or tier=high */
+	uint32_t critical;      /* first identity with tier=critical or tier=high */
 	uint32_t highest_floor; /* identity with the highest min_assurance */
 };
 
@@ -97,11 +97,14 @@ void policy_refuse_later(struct policy *p, const struct yaml_tree_node *object, 
 
 /* ---- checking (policy_finish() calls them in this order) ---- */
 
-int policy_check_identities(struct policy *p); /* policy_identity.c: names, paths, claims */
-int policy_resolve(struct policy *p);	       /* policy_resolve.c: subjects to parties */
-int policy_check_rules(struct policy *p);      /* policy_rule.c */
-int policy_check_overlaps(struct policy *p);   /* policy_overlap.c: one rule against another */
+int policy_check_identities(struct policy *p);  /* policy_identity.c: names, paths, claims */
+int policy_resolve(struct policy *p);           /* policy_resolve.c: subjects to parties */
+int policy_check_rules(struct policy *p);       /* policy_rule.c */
+int policy_check_overlaps(struct policy *p);    /* policy_overlap.c: one rule against another */
 int policy_check_separations(struct policy *p); /* policy_separation.c */
+
+/* For a policy without errors. */
+void policy_summarize_mapped(struct policy *p);
 
 /* Whether two identities may run on one node, as far as their placement says. */
 bool placements_overlap(const struct identity *a, const struct identity *b);

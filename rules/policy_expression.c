@@ -61,8 +61,8 @@ bool expression_check(const char *text, struct err *err)
 		const char *fault = term_fault(&t);
 
 		if (fault != NULL) {
-			(void)err_set(err, EINVAL, "term \"%.*s\" %s",
-				      (int)(len < 64 ? len : 64), term, fault);
+			(void)err_set(err, EINVAL, "term \"%.*s\" %s", (int)(len < 64 ? len : 64),
+				      term, fault);
 			return false;
 		}
 		if (++terms > EXPRESSION_TERMS_MAX) {

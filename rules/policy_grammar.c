@@ -9,17 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DIGITS "0123456789"
-#define LOWER "abcdefghijklmnopqrstuvwxyz"
-#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS     "0123456789"
+#define LOWER      "abcdefghijklmnopqrstuvwxyz"
+#define UPPER      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define WORD_CHARS LOWER UPPER DIGITS "._-"
 
-#define SPIFFE_ID_MAX 2048
+#define SPIFFE_ID_MAX    2048
 #define TRUST_DOMAIN_MAX 255
-#define UNIT_NAME_MAX 255 /* systemd.unit(5) */
-#define USER_NAME_MAX 32  /* useradd(8) */
-#define PATH_TEXT_MAX 4095
-#define PATTERN_MAX 63
+#define UNIT_NAME_MAX    255 /* systemd.unit(5) */
+#define USER_NAME_MAX    32  /* useradd(8) */
+#define PATH_TEXT_MAX    4095
+#define PATTERN_MAX      63
 
 static bool only(const char *text, const char *allowed)
 {
@@ -86,9 +86,9 @@ const char *label_key_fault(const char *key, size_t len)
 		return "has no key";
 	if (len > LABEL_KEY_MAX)
 		return "has a key of more than 63 characters";
-	return strspn(key, WORD_CHARS "/") < len ?
-		       "has a key with other characters than letters, digits, '.', '_', '-', '/'" :
-		       NULL;
+	return strspn(key, WORD_CHARS "/") < len
+		       ? "has a key with other characters than letters, digits, '.', '_', '-', '/'"
+		       : NULL;
 }
 
 const char *label_value_fault(const char *value, size_t len)
@@ -97,10 +97,10 @@ const char *label_value_fault(const char *value, size_t len)
 		return "has no value";
 	if (len > LABEL_VALUE_MAX)
 		return "has a value of more than 128 characters";
-	return strspn(value, WORD_CHARS "/:@+") < len ?
-		       "has a value with other characters than letters, digits, "
-		       "'.', '_', '-', '/', ':', '@', '+'" :
-		       NULL;
+	return strspn(value, WORD_CHARS "/:@+") < len
+		       ? "has a value with other characters than letters, digits, "
+			 "'.', '_', '-', '/', ':', '@', '+'"
+		       : NULL;
 }
 
 /*
@@ -110,7 +110,7 @@ const char *label_value_fault(const char *value, size_t len)
 const char *label_key_meant(const char *key)
 {
 	static const char *const known[] = {"environment", "function", "tier", "owner",
-					    "vendor",	   "purpose",  "zone"};
+					    "vendor",      "purpose",  "zone"};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
 		unsigned limit = strlen(known[i]) <= 4 ? 1 : 2;
@@ -215,8 +215,8 @@ bool pattern_ok(const char *pattern)
 }
 
 /*
- * Row i of a table: whether the rest of a from its i-th letter on and the rest of b from the j-th on
- * have a common text. Filled from the ends; `below` is row i + 1.
+ * Row i of a table: whether the rest of a from its i-th letter on and the rest of b from the j-th
+ * on have a common text. Filled from the ends; `below` is row i + 1.
  */
 bool patterns_overlap(const char *a, const char *b)
 {

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LABEL_KEY_MAX 63
+#define LABEL_KEY_MAX   63
 #define LABEL_VALUE_MAX 128
 
 const char *name_fault(const char *name);

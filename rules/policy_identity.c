@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX 4000000
-#define CLAIM_KEY_MAX (64U << 10)
+#define NAMES_MAX           4000000
+#define CLAIM_KEY_MAX       (64U << 10)
 #define PORT_NEIGHBOURS_MAX 16 /* a shared port is reported against the nearest ones only */
 
 /* ---- names ---- */
@@ -31,8 +31,8 @@ static int name_put(struct map *m, const char *key, size_t index, size_t *ret_ta
 
 static const struct pos *party_pos(const struct policy *p, size_t index)
 {
-	return index < p->identity_count ? &p->identities[index].pos :
-					   &p->networks[index - p->identity_count].pos;
+	return index < p->identity_count ? &p->identities[index].pos
+					 : &p->networks[index - p->identity_count].pos;
 }
 
 static int add_name(struct policy *p, const char *name, size_t index)
@@ -99,12 +99,12 @@ static int check_paths(struct policy *p)
 				     policy_place(place, p, &p->identities[taken - 1].pos,
 						  &id->path_pos));
 		else if (r == 0 && named > 0 && named - 1 != i)
-			policy_error(p, &id->path_pos,
-				     "the path %s is also a name (%s)" ADVISE
-				     "commands take either, so they must differ",
-				     yaml_quote(quoted, id->path),
-				     policy_place(place, p, party_pos(p, named - 1),
-						  &id->path_pos));
+			policy_error(
+				p, &id->path_pos,
+				"the path %s is also a name (%s)" ADVISE
+				"commands take either, so they must differ",
+				yaml_quote(quoted, id->path),
+				policy_place(place, p, party_pos(p, named - 1), &id->path_pos));
 	}
 	return r;
 }
@@ -302,11 +302,12 @@ static int note_user(struct policy *p, struct map *users, size_t identity, const
 		return map_put_str(users, s->value, (void *)(uintptr_t)(identity + 1));
 	other = &p->identities[taken - 1];
 	if (taken - 1 != identity)
-		policy_warn(p, &s->pos,
-			    "user %s runs \"%s\" and \"%s\" (%s): one account, several identities"
-			    ADVISE "give each an account, or tell them apart by unit",
-			    yaml_quote(quoted, s->value), p->identities[identity].name, other->name,
-			    policy_place(place, p, &other->pos, &s->pos));
+		policy_warn(
+			p, &s->pos,
+			"user %s runs \"%s\" and \"%s\" (%s): one account, several identities" ADVISE
+			"give each an account, or tell them apart by unit",
+			yaml_quote(quoted, s->value), p->identities[identity].name, other->name,
+			policy_place(place, p, &other->pos, &s->pos));
 	return 0;
 }
 
@@ -356,11 +357,12 @@ static void check_port(struct policy *p, const struct served *all, size_t i)
 		if (other == id || !service_overlaps(&all[i].service, &all[j].service) ||
 		    !policy_may_work(p) || !placements_overlap(id, other))
 			continue;
-		policy_warn(p, &id->pos,
-			    "\"%s\" and \"%s\" (%s) both serve %s and may be placed on one node"
-			    ADVISE "keep their nodes apart with placement:, or their ports",
-			    id->name, other->name, policy_place(place, p, &other->pos, &id->pos),
-			    service_format(text, &all[i].service));
+		policy_warn(
+			p, &id->pos,
+			"\"%s\" and \"%s\" (%s) both serve %s and may be placed on one node" ADVISE
+			"keep their nodes apart with placement:, or their ports",
+			id->name, other->name, policy_place(place, p, &other->pos, &id->pos),
+			service_format(text, &all[i].service));
 		return;
 	}
 }

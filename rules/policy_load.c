@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define NODE_BOUNDS_MAX 1000000
-#define NETWORKS_MAX 1000000
+#define NETWORKS_MAX    1000000
 
 #define SERVICE_ADVICE "write tcp/443, udp/5000-5010, tcp/any, icmp/echo or icmpv6/echo"
 
@@ -107,8 +107,8 @@ int policy_load_labels(struct policy *p, char **texts, size_t count,
 		if (value == NULL)
 			continue;
 		if (label_value(*ret, *ret_count, texts[i]) != NULL) {
-			policy_error(p, &pos,
-				     "label \"%s\" is given twice" ADVISE "keep one", texts[i]);
+			policy_error(p, &pos, "label \"%s\" is given twice" ADVISE "keep one",
+				     texts[i]);
 			continue;
 		}
 		l->pos = pos;
@@ -190,8 +190,8 @@ static void check_selector(struct policy *p, enum selector_kind kind, const char
 			     fault);
 }
 
-static int load_entry(struct policy *p, struct raw_workload *raw,
-		      const struct yaml_tree_node *n, struct workload_entry *e)
+static int load_entry(struct policy *p, struct raw_workload *raw, const struct yaml_tree_node *n,
+		      struct workload_entry *e)
 {
 	e->pos = policy_pos(p, n);
 	e->selectors = mem_calloc(ARRAY_LEN(raw->selectors), sizeof(*e->selectors));
@@ -274,7 +274,8 @@ static void check_path(struct policy *p, const struct raw_policy *top, const str
 	char quoted[YAML_QUOTE_MAX];
 
 	if (fault != NULL)
-		policy_error(p, &id->path_pos, "path %s %s" ADVISE "write it like "
+		policy_error(p, &id->path_pos,
+			     "path %s %s" ADVISE "write it like "
 			     "prod/payments/settlement",
 			     yaml_quote(quoted, id->path), fault);
 }
@@ -506,7 +507,8 @@ static bool names_lost(const struct yaml_tree_node *root)
 		/* Under an unknown key ("identites") anything may be. */
 		if (list->bad && (named || list->kind == YAML_TREE_LIST))
 			return true;
-		for (const struct yaml_tree_node *n = list->child; named && n != NULL; n = n->next) {
+		for (const struct yaml_tree_node *n = list->child; named && n != NULL;
+		     n = n->next) {
 			if (n->bad || (n->damaged && yaml_tree_get(n, "name") == NULL))
 				return true;
 		}

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define SEPARATIONS_MAX 10000
-#define TIME_ADVICE "write it in UTC, like 2027-06-30T00:00:00Z"
+#define TIME_ADVICE     "write it in UTC, like 2027-06-30T00:00:00Z"
 
 static int load_subjects(struct policy *p, char **texts, size_t count,
 			 const struct yaml_tree_node *list, struct subject **ret, size_t *ret_count)

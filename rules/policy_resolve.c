@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LABELS_MAX 8000000
-#define LIST_KEY_MAX (8U << 20)
-#define LISTS_MAX (2U * POLICY_RULES_MAX)
+#define LABELS_MAX     8000000
+#define LIST_KEY_MAX   (8U << 20)
+#define LISTS_MAX      (2U * POLICY_RULES_MAX)
 #define LABEL_TEXT_MAX (LABEL_KEY_MAX + 1 + LABEL_VALUE_MAX + 1)
 
 /* The identities with one label, ascending. */
@@ -32,7 +32,7 @@ struct resolver {
 	struct policy *p;
 	struct map *by_label; /* "key=value" to struct members */
 	struct map *by_text;  /* subjects of a list to the index + 1 of the list */
-	uint32_t *seen;	      /* per party: the list that took it in last, plus one */
+	uint32_t *seen;       /* per party: the list that took it in last, plus one */
 	struct party_ref *found;
 	size_t found_count, found_cap;
 	size_t total; /* parties in all lists */
@@ -167,8 +167,8 @@ static void check_expression_keys(struct resolver *r, const struct subject *s)
 		if (meant == NULL)
 			continue;
 		r->faulty = true;
-		policy_error(r->p, &s->pos, "unknown label key \"%s\"" ADVISE "did you mean \"%s\"?",
-			     key, meant);
+		policy_error(r->p, &s->pos,
+			     "unknown label key \"%s\"" ADVISE "did you mean \"%s\"?", key, meant);
 	}
 }
 
@@ -219,7 +219,8 @@ static int resolve_expression(struct resolver *r, const struct subject *s)
 	if (!expression_check(s->text, &err)) {
 		r->faulty = true;
 		policy_error(r->p, &s->pos,
-			     "%s" ADVISE "write key=value, \"key=value|value\" or several with commas",
+			     "%s" ADVISE
+			     "write key=value, \"key=value|value\" or several with commas",
 			     err.text);
 		return 0;
 	}
@@ -290,7 +291,8 @@ static void refuse_name(struct resolver *r, const struct subject *s)
 	by_path = policy_find_identity(p, s->text);
 	near = by_path >= 0 ? p->identities[by_path].name : near_name(p, s->text);
 	if (near != NULL)
-		policy_error(p, &s->pos, "no identity is called %s" ADVISE "did you mean \"%s\" (%s)?",
+		policy_error(p, &s->pos,
+			     "no identity is called %s" ADVISE "did you mean \"%s\" (%s)?",
 			     yaml_quote(quoted, s->text), near,
 			     policy_place(place, p, named_pos(p, near), &s->pos));
 	else

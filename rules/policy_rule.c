@@ -30,10 +30,11 @@ static uint32_t some_network(const struct sides *s)
 
 static void refuse_network_attested(struct policy *p, const struct rule *rule, uint32_t network)
 {
-	policy_error(p, &rule->assurance_pos,
-		     "rule \"%s\" demands %s, but network \"%s\" is only addresses, which cannot be "
-		     "more than mapped" ADVISE "write assurance: mapped",
-		     rule->name, assurance_name(rule->assurance), p->networks[network].name);
+	policy_error(
+		p, &rule->assurance_pos,
+		"rule \"%s\" demands %s, but network \"%s\" is only addresses, which cannot be "
+		"more than mapped" ADVISE "write assurance: mapped",
+		rule->name, assurance_name(rule->assurance), p->networks[network].name);
 }
 
 static void check_floor(struct policy *p, const struct rule *rule, const struct list_summary *s)
@@ -44,11 +45,12 @@ static void check_floor(struct policy *p, const struct rule *rule, const struct 
 		return;
 	id = &p->identities[s->highest_floor];
 	if (id->min_assurance > rule->assurance)
-		policy_warn(p, &rule->assurance_pos,
-			    "rule \"%s\" (%s) opens nothing for \"%s\", whose min_assurance is %s"
-			    ADVISE "raise the rule's assurance",
-			    rule->name, assurance_name(rule->assurance), id->name,
-			    assurance_name(id->min_assurance));
+		policy_warn(
+			p, &rule->assurance_pos,
+			"rule \"%s\" (%s) opens nothing for \"%s\", whose min_assurance is %s" ADVISE
+			"raise the rule's assurance",
+			rule->name, assurance_name(rule->assurance), id->name,
+			assurance_name(id->min_assurance));
 }
 
 /* UC-8: where the risk is high an address alone is little. */
@@ -167,14 +169,19 @@ static void check_dates(struct policy *p, const struct rule *rule)
 	char quoted[YAML_QUOTE_MAX];
 
 	if (rule->has_expires && !rule->damaged && rule->expires.s <= now.s)
-		policy_warn(p, &rule->pos, "rule \"%s\" has expired and opens nothing" ADVISE
-			    "remove it, or give it a later expires:", rule->name);
+		policy_warn(p, &rule->pos,
+			    "rule \"%s\" has expired and opens nothing" ADVISE
+			    "remove it, or give it a later expires:",
+			    rule->name);
 	if (rule->review != NULL && date_parse(rule->review, &review) == 0 && review.s <= now.s)
-		policy_warn(p, &rule->pos, "rule \"%s\" is due for review since %s" ADVISE
-			    "review it and set the next date", rule->name, rule->review);
+		policy_warn(p, &rule->pos,
+			    "rule \"%s\" is due for review since %s" ADVISE
+			    "review it and set the next date",
+			    rule->name, rule->review);
 	if (rule->has_window && rule->window.zone[0] != '\0' && f->zone_known != NULL &&
 	    !f->zone_known(f->user, rule->window.zone))
-		policy_error(p, &rule->window_pos, "no time zone is called %s" ADVISE
+		policy_error(p, &rule->window_pos,
+			     "no time zone is called %s" ADVISE
 			     "write a name of the tz database, like Europe/Berlin",
 			     yaml_quote(quoted, rule->window.zone));
 }
@@ -188,17 +195,18 @@ static void check_rule(struct policy *p, struct rule *rule)
 	check_assurance(p, rule, &s);
 	if (s.from->first_identity == NO_PARTY && s.to->first_identity == NO_PARTY &&
 	    s.from->first_network != NO_PARTY && s.to->first_network != NO_PARTY)
-		policy_error(p, &rule->pos,
-			     "rule \"%s\" has only networks at both ends, where nobody enforces it"
-			     ADVISE "name an identity at one end",
-			     rule->name);
+		policy_error(
+			p, &rule->pos,
+			"rule \"%s\" has only networks at both ends, where nobody enforces it" ADVISE
+			"name an identity at one end",
+			rule->name);
 	check_ranges(p, rule, &s);
 	check_served(p, rule);
 	check_dates(p, rule);
 }
 
 /* One line for all: at ingress an address is the node, so any of its processes may call (R19). */
-static void summarize_mapped(struct policy *p)
+void policy_summarize_mapped(struct policy *p)
 {
 	const struct rule *first = NULL;
 	size_t count = 0;
@@ -228,6 +236,5 @@ int policy_check_rules(struct policy *p)
 			     "write assurance: mapped");
 	for (size_t i = 0; i < p->rule_count; i++)
 		check_rule(p, &p->rules[i]);
-	summarize_mapped(p);
 	return 0;
 }

@@ -7,17 +7,17 @@
 
 #include <stddef.h>
 
-#define LABELS_MAX 64
-#define WORKLOADS_MAX 64
-#define SERVICES_MAX 256
-#define PATTERNS_MAX 256
-#define SUBJECTS_MAX 1024
-#define CIDRS_MAX 4096
-#define DIGESTS_MAX 1024
-#define EXCEPTIONS_MAX 10000
+#define LABELS_MAX      64
+#define WORKLOADS_MAX   64
+#define SERVICES_MAX    256
+#define PATTERNS_MAX    256
+#define SUBJECTS_MAX    1024
+#define CIDRS_MAX       4096
+#define DIGESTS_MAX     1024
+#define EXCEPTIONS_MAX  10000
 #define SEPARATIONS_MAX 256
-#define NODES_MAX 100000
-#define DAYS_MAX 7
+#define NODES_MAX       100000
+#define DAYS_MAX        7
 
 #define REQUIRED CYAML_FLAG_DEFAULT
 #define OPTIONAL CYAML_FLAG_OPTIONAL

@@ -17,8 +17,8 @@
 
 /* What one list says under one label. NULL: nothing. */
 struct values {
-	const struct party_ref *first;	 /* has a value */
-	const struct party_ref *other;	 /* has one that differs from first's */
+	const struct party_ref *first;   /* has a value */
+	const struct party_ref *other;   /* has one that differs from first's */
 	const struct party_ref *without; /* has none */
 };
 
@@ -48,14 +48,14 @@ static const char *party_value(const struct separator *s, const struct party_ref
 
 static const char *party_name(const struct policy *p, const struct party_ref *ref)
 {
-	return ref->kind == PARTY_NETWORK ? p->networks[ref->index].name :
-					    p->identities[ref->index].name;
+	return ref->kind == PARTY_NETWORK ? p->networks[ref->index].name
+					  : p->identities[ref->index].name;
 }
 
 static bool party_damaged(const struct policy *p, const struct party_ref *ref)
 {
-	return ref->kind == PARTY_NETWORK ? p->networks[ref->index].damaged :
-					    p->identities[ref->index].damaged;
+	return ref->kind == PARTY_NETWORK ? p->networks[ref->index].damaged
+					  : p->identities[ref->index].damaged;
 }
 
 static void look_at_list(struct separator *s, const struct party_list *l, struct values *v)
@@ -78,38 +78,41 @@ static void look_at_list(struct separator *s, const struct party_list *l, struct
 
 /* ---- exceptions ---- */
 
+static const char *nearest_rule(struct policy *p, const char *name)
+{
+	CLEANUP(freep) const char **names = mem_calloc(p->rule_count, sizeof(*names));
+
+	if (names == NULL) {
+		p->build->r = -ENOMEM;
+		return NULL;
+	}
+	for (size_t i = 0; i < p->rule_count; i++)
+		names[i] = p->rules[i].name;
+	return text_nearest(name, names, p->rule_count);
+}
+
 static void check_exception(struct policy *p, const struct separation_exception *e)
 {
-	char quoted[YAML_QUOTE_MAX], when[RFC3339_TEXT_MAX], advice[YAML_QUOTE_MAX + 32] = "";
-	const char *near = NULL;
+	char quoted[YAML_QUOTE_MAX], when[RFC3339_TEXT_MAX];
+	const char *near;
 
+	(void)yaml_quote(quoted, e->rule);
 	if (e->rule[0] != '\0' && policy_find_rule(p, e->rule) < 0 && policy_wants_error(p) &&
 	    !p->build->names_incomplete) {
-		const char **names = mem_calloc(p->rule_count, sizeof(*names));
-
-		if (names == NULL) {
-			p->build->r = -ENOMEM;
-			return;
-		}
-		for (size_t i = 0; i < p->rule_count; i++)
-			names[i] = p->rules[i].name;
-		near = text_nearest(e->rule, names, p->rule_count);
-		free(names);
+		near = nearest_rule(p, e->rule);
 		if (near != NULL)
 			policy_error(p, &e->pos,
-				     "no rule is called %s" ADVISE "did you mean \"%s\"?",
-				     yaml_quote(quoted, e->rule), near);
+				     "no rule is called %s" ADVISE "did you mean \"%s\"?", quoted,
+				     near);
 		else
 			policy_error(p, &e->pos,
-				     "no rule is called %s" ADVISE "remove the exception",
-				     yaml_quote(quoted, e->rule));
+				     "no rule is called %s" ADVISE "remove the exception", quoted);
 	}
-	(void)advice;
 	if (e->expires.s <= p->build->now.s)
 		policy_error(p, &e->pos,
 			     "the exception for rule %s ended at %s" ADVISE
 			     "remove the rule, or decide anew and set a later end",
-			     yaml_quote(quoted, e->rule), rfc3339_format(when, e->expires));
+			     quoted, rfc3339_format(when, e->expires));
 }
 
 /* An exception that has ended is reported once, as such, and not at its rule again. */

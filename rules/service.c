@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PORT_MAX 65535
-#define PORT_DIGITS_MAX 5
-#define ICMP_ECHO_TYPE 8      /* RFC 792 */
-#define ICMPV6_ECHO_TYPE 128  /* RFC 4443 section 4.1 */
+#define PORT_MAX         65535
+#define PORT_DIGITS_MAX  5
+#define ICMP_ECHO_TYPE   8   /* RFC 792 */
+#define ICMPV6_ECHO_TYPE 128 /* RFC 4443 section 4.1 */
 
 static int port_parse(const char *text, size_t len, uint16_t *ret)
 {
@@ -76,6 +76,8 @@ const char *service_format(char buf[SERVICE_TEXT_MAX], const struct service *s)
 	if (service_is_echo(s))
 		(void)snprintf(buf, SERVICE_TEXT_MAX, "%s/echo",
 			       s->kind == SERVICE_ICMP_ECHO ? "icmp" : "icmpv6");
+	else if (s->kind == SERVICE_PROTOCOL)
+		(void)snprintf(buf, SERVICE_TEXT_MAX, "proto/%u", s->first);
 	else if (service_is_any(s))
 		(void)snprintf(buf, SERVICE_TEXT_MAX, "%s/any", proto);
 	else if (s->first == s->last)
@@ -126,6 +128,8 @@ uint8_t service_l4proto(const struct service *s)
 		[SERVICE_ICMPV6_ECHO] = IPPROTO_ICMPV6,
 	};
 
+	if (s->kind == SERVICE_PROTOCOL)
+		return (uint8_t)s->first;
 	return s->kind < sizeof(proto) ? proto[s->kind] : 0;
 }
 

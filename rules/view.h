@@ -13,12 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VIEW_ENTRIES_MAX 100000
+#define VIEW_ENTRIES_MAX   100000
 #define VIEW_ADDRESSES_MAX 64 /* of one entry */
-#define NODE_NAME_MAX 64      /* with the NUL */
+#define NODE_NAME_MAX      64 /* with the NUL */
 
 struct view_placed {
-	char *identity; /* path */
+	char *identity;         /* path */
 	struct addr *addresses; /* none: all of the node's */
 	size_t address_count;
 };

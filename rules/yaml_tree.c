@@ -12,8 +12,8 @@
 #include <string.h>
 #include <yaml.h>
 
-#define CHUNK_SIZE (64U << 10)
-#define MESSAGE_MAX 512
+#define CHUNK_SIZE      (64U << 10)
+#define MESSAGE_MAX     512
 #define QUOTE_SHOWN_MAX 64
 
 /* ---- memory: everything of one tree goes at once ---- */
@@ -85,9 +85,9 @@ struct builder {
 	int r; /* 0 or -ENOMEM */
 };
 
-__attribute__((format(printf, 5, 6))) static void
-complain(const struct yaml_report *report, uint32_t line, uint32_t column, const char *advice,
-	 const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static void complain(const struct yaml_report *report,
+							   uint32_t line, uint32_t column,
+							   const char *advice, const char *fmt, ...)
 {
 	char message[MESSAGE_MAX];
 	va_list ap;
@@ -358,8 +358,8 @@ static void on_document(struct builder *b, const yaml_event_t *e)
 	uint32_t line = line_of(&e->start_mark);
 
 	if (b->document_done) {
-		complain(b->report, line, column_of(&e->start_mark), "put it into a file of its own",
-			 "a second document begins here");
+		complain(b->report, line, column_of(&e->start_mark),
+			 "put it into a file of its own", "a second document begins here");
 		b->stop = true;
 		return;
 	}
@@ -411,8 +411,8 @@ static void on_event(struct builder *b, const yaml_event_t *e)
 
 static void on_syntax_error(struct builder *b, const yaml_parser_t *parser)
 {
-	const yaml_mark_t *at = parser->error == YAML_READER_ERROR ? &parser->mark :
-								     &parser->problem_mark;
+	const yaml_mark_t *at =
+		parser->error == YAML_READER_ERROR ? &parser->mark : &parser->problem_mark;
 	const char *problem = parser->problem != NULL ? parser->problem : "cannot be read";
 
 	if (parser->error == YAML_MEMORY_ERROR) {
@@ -484,9 +484,8 @@ const struct yaml_tree_node *yaml_tree_next(const struct yaml_tree_node *node)
 
 const struct yaml_tree_node *yaml_tree_get(const struct yaml_tree_node *map, const char *key)
 {
-	const struct yaml_tree_node *n = map != NULL && map->kind == YAML_TREE_MAP ?
-						 yaml_tree_first(map) :
-						 NULL;
+	const struct yaml_tree_node *n =
+		map != NULL && map->kind == YAML_TREE_MAP ? yaml_tree_first(map) : NULL;
 
 	while (n != NULL && !str_eq(n->key, key))
 		n = yaml_tree_next(n);

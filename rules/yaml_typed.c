@@ -12,8 +12,8 @@
 #include <string.h>
 
 #define MESSAGE_MAX 512
-#define ADVICE_MAX 512
-#define KEYS_MAX 32 /* of one mapping: a bit each */
+#define ADVICE_MAX  512
+#define KEYS_MAX    32 /* of one mapping: a bit each */
 #define PRINTED_MAX (256U << 20)
 
 struct checker {
@@ -24,9 +24,9 @@ struct checker {
 
 /* ---- comparing the tree with the schema ---- */
 
-__attribute__((format(printf, 5, 6))) static void
-complain(struct checker *c, uint32_t line, uint32_t column, const char *advice, const char *fmt,
-	 ...)
+__attribute__((format(printf, 5, 6))) static void complain(struct checker *c, uint32_t line,
+							   uint32_t column, const char *advice,
+							   const char *fmt, ...)
 {
 	char message[MESSAGE_MAX];
 	va_list ap;
@@ -54,8 +54,7 @@ static void refuse(struct checker *c, struct yaml_tree_node *n, const char *advi
 /* What libyaml hands over for `key:`, `key: ~` and, in JSON, `null`. */
 static bool is_null(const struct yaml_tree_node *n)
 {
-	return n->plain &&
-	       (n->text[0] == '\0' || str_eq(n->text, "~") || str_eq(n->text, "null"));
+	return n->plain && (n->text[0] == '\0' || str_eq(n->text, "~") || str_eq(n->text, "null"));
 }
 
 static bool check_filled(struct checker *c, struct yaml_tree_node *n)
@@ -82,9 +81,7 @@ static void list_words(char *buf, size_t size, const cyaml_schema_value_t *schem
 	size_t at = 0;
 
 	for (uint32_t i = 0; i < schema->enumeration.count && at < size; i++) {
-		const char *join = i == 0			      ? "" :
-				   i + 1 == schema->enumeration.count ? " or " :
-									", ";
+		const char *join = i == 0 ? "" : i + 1 == schema->enumeration.count ? " or " : ", ";
 		int n = snprintf(buf + at, size - at, "%s%s", join,
 				 schema->enumeration.strings[i].str);
 
@@ -121,9 +118,9 @@ static void check_list(struct checker *c, struct yaml_tree_node *n,
 
 	if (n->kind != YAML_TREE_LIST) {
 		(void)snprintf(advice, sizeof(advice), "write [%s]",
-			       n->kind == YAML_TREE_SCALAR && !is_null(n) ?
-				       yaml_quote(quoted, n->text) :
-				       "...");
+			       n->kind == YAML_TREE_SCALAR && !is_null(n)
+				       ? yaml_quote(quoted, n->text)
+				       : "...");
 		refuse(c, n, advice, "must be a list");
 		return;
 	}
@@ -160,8 +157,8 @@ static void refuse_unknown(struct checker *c, struct yaml_tree_node *n,
 	for (; fields[count].key != NULL && count < KEYS_MAX; count++)
 		known[count] = fields[count].key;
 	near = text_nearest(n->key, known, count);
-	at = (size_t)snprintf(advice, sizeof(advice), near != NULL ? "did you mean \"%s\"?" :
-								     "known here: %s",
+	at = (size_t)snprintf(advice, sizeof(advice),
+			      near != NULL ? "did you mean \"%s\"?" : "known here: %s",
 			      near != NULL ? near : known[0]);
 	for (size_t i = 1; near == NULL && i < count && at < sizeof(advice); i++)
 		at += (size_t)snprintf(advice + at, sizeof(advice) - at, ", %s", known[i]);

@@ -18,7 +18,8 @@
 #include <cyaml/cyaml.h>
 #include <stddef.h>
 
-#define YAML_TYPED_MISTAKES_MAX 1000 /* above it values are not loaded: nothing good would come of it */
+#define YAML_TYPED_MISTAKES_MAX                                                                    \
+	1000 /* above it values are not loaded: nothing good would come of it */
 
 /*
  * 0 (also with mistakes, which are reported), -ENOMEM, -E2BIG. *ret_data is NULL when nothing could
