@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define DAY_S          86400
-#define DURATION_MAX_S (3650LL * DAY_S)
+#define DURATION_MAX_S (3650 * DAY_S)
 
 bool str_eq(const char *a, const char *b)
 {
@@ -86,7 +86,7 @@ int text_u32(const char *s, uint32_t min, uint32_t max, uint32_t *ret)
 int text_duration(const char *s, int64_t *ret_seconds)
 {
 	static const char units[] = "smhd";
-	static const uint64_t seconds[] = {1, 60, 3600, DAY_S};
+	static const uint64_t seconds[] = {1, MINUTE_S, HOUR_S, DAY_S};
 	const char *end = NULL, *unit;
 	uint64_t value = 0, factor;
 	int r;
@@ -115,11 +115,11 @@ const char *duration_format(char buf[DURATION_TEXT_MAX], int64_t seconds)
 	if (value >= 2 * DAY_S) {
 		value /= DAY_S;
 		unit = "d";
-	} else if (value >= 2 * 3600) {
-		value /= 3600;
+	} else if (value >= 2 * HOUR_S) {
+		value /= HOUR_S;
 		unit = "h";
-	} else if (value >= 2 * 60) {
-		value /= 60;
+	} else if (value >= 2 * MINUTE_S) {
+		value /= MINUTE_S;
 		unit = "min";
 	}
 	(void)snprintf(buf, DURATION_TEXT_MAX, "%" PRId64 "%s", value, unit);
