@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DAY_S          86400
+#define MINUTE_S       60LL
+#define HOUR_S         3600LL
+#define DAY_S          86400LL
 #define DURATION_MAX_S (3650 * DAY_S)
 
 bool str_eq(const char *a, const char *b)
