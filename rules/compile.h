@@ -71,8 +71,7 @@ struct generation {
 	size_t party_count, party_cap;
 	struct conduit *conduits;
 	size_t conduit_count, conduit_cap;
-	struct lease
-		*leases; /* sorted by number; conduits LEASED or LEASED_WATCHED that are open now */
+	struct lease *leases; /* sorted by number; LEASED or LEASED_WATCHED and open now */
 	size_t lease_count, lease_cap;
 	char **rule_names; /* copy, so that a generation outlives its policy */
 	size_t rule_count;
@@ -82,9 +81,26 @@ struct generation {
 		uint32_t mark;
 		char *path, *name;
 		bool observe;
-		enum deny_answer deny_out, deny_in;
-	} * locals;
+		enum deny_answer deny_out, deny_in; /* resolved: never DENY_DEFAULT */
+	} *locals; /* sorted by path */
 	size_t local_count;
+	/*
+	 * Loopback conduits: whose listeners may answer, since at output the receiver is a guess
+	 * (R12). Sorted by number.
+	 */
+	struct receiver {
+		uint32_t number;
+		uint32_t mark; /* of a local identity */
+	} *receivers;
+	size_t receiver_count, receiver_cap;
+	struct essential_owner { /* units that may use an essential of SET_ESSENTIAL_OWNED */
+		uint32_t number;
+		char *unit;
+	} *owners; /* sorted by number */
+	size_t owner_count, owner_cap;
+	char **refused; /* entries of the view outside the bounds of policy, as sentences */
+	size_t refused_count, refused_cap;
+	struct text_block *texts; /* what the names above point into */
 	struct ruleset *classify; /* policy-derived sets only, SLOT_A */
 	struct wall next_change;  /* when a window opens or a lease ends and it must be compiled
 				     again; 0 = never */
@@ -97,13 +113,13 @@ struct overlay {
 		char *name;        /* rule name; identity path; label expression; conduit number */
 		struct wall until; /* 0 = until released */
 		char *reason;
-	} * revoked;
+	} *revoked;
 	size_t revoked_count;
 	struct overlay_quarantine {
 		char *identity; /* path */
 		char *keep;     /* network that stays reachable, or NULL */
 		char *reason;
-	} * quarantined;
+	} *quarantined;
 	size_t quarantined_count;
 };
 void overlay_done(struct overlay *o);
@@ -128,12 +144,14 @@ struct compile_input {
 };
 
 #define CONDUITS_MAX      1000000
+#define REFUSED_MAX       200 /* texts; later ones are dropped */
 #define NETWORK_CELLS_MAX 65536 /* disjoint rectangles of networks and port ranges */
 
 int compile_generation(const struct compile_input *in, struct numbers *conduits,
 		       struct numbers *identities, struct generation **ret, struct err *err);
 void generation_free(struct generation *g);
 void generation_freep(struct generation **g);
+/* By number, flag bits of the mark ignored; NULL when there is none. */
 const struct conduit *generation_find(const struct generation *g, uint32_t number);
 
 /* "settlement > payments-api tcp/8443": comment of the element, at most 127 bytes. */
@@ -144,17 +162,19 @@ const char *conduit_comment(char buf[CONDUIT_COMMENT_MAX], const struct generati
 /*
  * Merges. `candidate` may be NULL. Classification of the candidate goes to SLOT_B; `live` is one,
  * with pairs where the two disagree. Host-derived sets (who, ends, live_udp, listeners) are built
- * here, so that a restarted service needs no compilation.
+ * here, so that a restarted service needs no compilation. `host` belongs to the confirmed policy,
+ * `candidate_host` (identity indices!) to the candidate. Levels and live_size of the shape grow to
+ * what the elements need.
  */
-/* `host` belongs to the confirmed policy, `candidate_host` (identity indices!) to the candidate. */
 int ruleset_build(const struct generation *confirmed, const struct generation *candidate,
 		  const struct host *host, const struct host *candidate_host,
 		  const struct table_shape *shape, struct ruleset **ret, struct err *err);
 
 /*
- * Numbers of `old` that `new_` no longer has although some conduit of `new_` between the same
- * parties overlaps its service: their flows are classified again, not cut (R16). Sorted; caller
- * frees.
+ * Numbers of `old` that `new_` no longer has although some conduit of `new_` with the same local
+ * end may now hold their flows: same direction, overlapping service, and a far end that is the
+ * same party, stands on the same node, or is a network on either side. Their flows are classified
+ * again, not cut (R16); one that finds no conduit ends all the same. Sorted; caller frees.
  */
 int generation_rederive(const struct generation *old, const struct generation *new_,
 			uint32_t **ret_numbers, size_t *ret_count);
