@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Command lines: words and options in any order, `--name VALUE`, `--name=VALUE`, `-x VALUE`,
+ * `-xVALUE`, and
+ * `--` before words that begin with a dash. An error says what would be right. getopt(3) is not
+ * used because it prints on its own and cannot suggest.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+#define ARGS_OPTIONS_MAX 16
+
+struct option_spec {
+	const char *name;  /* without dashes, or NULL */
+	char letter;       /* or 0 */
+	const char *value; /* what stands for the value in the usage line; NULL for a flag */
+	const char *help;
+};
+
+struct args {
+	char **words; /* in the argv given, which is reordered */
+	size_t word_count;
+	const char *values[ARGS_OPTIONS_MAX]; /* by position in the specs; "" for a flag; or NULL */
+};
+
+/* -EINVAL with what is wrong and what would be right. argv begins with the first word. */
+int args_parse(struct args *a, const struct option_spec *specs, size_t count, int argc, char **argv,
+	       struct err *err);

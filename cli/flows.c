@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/flows.h"
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+static const struct column columns[] = {
+	{"NO", COLUMN_RIGHT, CUT_END, 0},       {"PROTO", COLUMN_LEFT, CUT_END, 0},
+	{"FROM", COLUMN_LEFT, CUT_END, 8},      {"TO", COLUMN_LEFT, CUT_END, 8},
+	{"SOURCE", COLUMN_LEFT, CUT_BEGIN, 21}, {"DESTINATION", COLUMN_LEFT, CUT_BEGIN, 21},
+	{"PACKETS", COLUMN_RIGHT, CUT_END, 0},  {"BYTES", COLUMN_RIGHT, CUT_END, 0},
+	{"STATE", COLUMN_LEFT, CUT_END, 5},
+};
+
+void flows_table(const json_t *flows, struct buf *b)
+{
+	char party[PARTY_TEXT_MAX];
+	struct table t;
+
+	table_init(&t, columns, ARRAY_LEN(columns));
+	for (size_t i = 0; i < json_array_size(flows); i++) {
+		const json_t *f = json_array_get(flows, i);
+		int64_t conduit = field_int(f, "conduit", 0);
+
+		if (conduit > 0)
+			table_cellf(&t, "%lld", (long long)conduit);
+		else
+			table_cell(&t, NULL);
+		table_cell(&t, field_text(f, "proto"));
+		table_cell(&t, party_format(party, field(f, "from")));
+		table_cell(&t, party_format(party, field(f, "to")));
+		table_cell(&t, field_text(f, "src"));
+		table_cell(&t, field_text(f, "dst"));
+		table_count(&t, field_int(f, "packets", 0));
+		table_count(&t, field_int(f, "bytes", 0));
+		table_cell(&t, field_text(f, "state"));
+	}
+	table_print(&t, 0, b);
+	table_done(&t);
+}
+
+void cut_render(const json_t *result, struct buf *b)
+{
+	const json_t *cut = field(result, "cut");
+
+	flows_table(cut, b);
+	put_count(b, (int64_t)json_array_size(cut), "flow");
+	buf_puts(b, " cut");
+}
+
+static void render_flows(const json_t *result, const struct screen *s, struct buf *b)
+{
+	const json_t *flows = field(result, "flows");
+
+	(void)s;
+	flows_table(flows, b);
+	put_count(b, (int64_t)json_array_size(flows), "flow");
+	buf_puts(b, ".\n");
+}
+
+const struct verb verb_flows = {
+	.name = "flows",
+	.words = "",
+	.summary = "live flows and the conduit of each",
+	.run = cli_run_plain,
+	.render = render_flows,
+};

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/screen.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FIELD_NAME_MAX 64
+#define MINUTE_S       60
+#define HOUR_S         3600
+#define DAY_S          86400
+
+const json_t *field(const json_t *object, const char *path)
+{
+	char name[FIELD_NAME_MAX];
+
+	while (object != NULL) {
+		size_t len = strcspn(path, ".");
+
+		if (len >= sizeof(name))
+			return NULL;
+		memcpy(name, path, len);
+		name[len] = '\0';
+		object = json_object_get(object, name);
+		if (path[len] == '\0')
+			break;
+		path += len + 1;
+	}
+	return json_is_null(object) ? NULL : object;
+}
+
+const char *field_text(const json_t *object, const char *path)
+{
+	return json_string_value(field(object, path));
+}
+
+const char *field_text_or(const json_t *object, const char *path, const char *otherwise)
+{
+	const char *text = field_text(object, path);
+
+	return text != NULL && *text != '\0' ? text : otherwise;
+}
+
+int64_t field_int(const json_t *object, const char *path, int64_t otherwise)
+{
+	const json_t *value = field(object, path);
+	double real;
+
+	if (json_is_integer(value))
+		return json_integer_value(value);
+	if (!json_is_real(value))
+		return otherwise;
+	real = json_real_value(value);
+	return real > -1e15 && real < 1e15 ? (int64_t)real : otherwise;
+}
+
+bool field_true(const json_t *object, const char *path)
+{
+	return json_is_true(field(object, path));
+}
+
+int64_t field_count(const json_t *object, const char *path)
+{
+	const json_t *value = field(object, path);
+
+	if (json_is_array(value))
+		return (int64_t)json_array_size(value);
+	if (json_is_object(value))
+		return (int64_t)json_object_size(value);
+	return json_is_true(value) ? 1 : field_int(object, path, 0);
+}
+
+bool field_seconds_until(const json_t *object, const char *path, struct wall now, int64_t *ret)
+{
+	const char *text = field_text(object, path);
+	struct wall t;
+
+	if (text == NULL || rfc3339_parse(text, &t) < 0)
+		return false;
+	*ret = t.s - now.s;
+	return true;
+}
+
+const char *count_format(char buf[COUNT_TEXT_MAX], int64_t n)
+{
+	char digits[COUNT_TEXT_MAX];
+	char *out = buf;
+	const char *in = digits;
+	size_t len;
+
+	(void)snprintf(digits, sizeof(digits), "%" PRId64, n);
+	if (*in == '-')
+		*out++ = *in++;
+	for (len = strlen(in); len > 0; len--) {
+		*out++ = *in++;
+		if (len % 3 == 1 && len > 1)
+			*out++ = ',';
+	}
+	*out = '\0';
+	return buf;
+}
+
+const char *age_format(char buf[AGE_TEXT_MAX], int64_t seconds)
+{
+	int64_t s = seconds > 0 ? seconds : 0;
+
+	if (s < 2 * MINUTE_S)
+		(void)snprintf(buf, AGE_TEXT_MAX, "%" PRId64 " s", s);
+	else if (s < 2 * HOUR_S)
+		(void)snprintf(buf, AGE_TEXT_MAX, "%" PRId64 " min", s / MINUTE_S);
+	else if (s < DAY_S)
+		(void)snprintf(buf, AGE_TEXT_MAX, "%" PRId64 " h", s / HOUR_S);
+	else
+		(void)snprintf(buf, AGE_TEXT_MAX, "%" PRId64 " d %02" PRId64 " h", s / DAY_S,
+			       s % DAY_S / HOUR_S);
+	return buf;
+}
+
+void put_count(struct buf *b, int64_t n, const char *noun)
+{
+	char text[COUNT_TEXT_MAX];
+
+	buf_printf(b, "%s %s%s", count_format(text, n), noun, n == 1 ? "" : "s");
+}
+
+/* Bytes of the valid UTF-8 character at s that may be printed, 0 if it may not. */
+static size_t printable(const char *s)
+{
+	unsigned char c = (unsigned char)*s;
+	size_t len = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+
+	if (c < 0x20 || c == 0x7f || strnlen(s, len) < len || !text_utf8_ok(s, len))
+		return 0;
+	/* U+0080 to U+009F: control characters too; some terminals act on them. */
+	if (c == 0xc2 && (unsigned char)s[1] < 0xa0)
+		return 0;
+	return len;
+}
+
+void put_clean(struct buf *b, const char *text)
+{
+	while (*text != '\0') {
+		size_t len = printable(text);
+
+		if (len > 0)
+			buf_add(b, text, len);
+		else
+			buf_putc(b, '?');
+		text += len > 0 ? len : 1;
+	}
+}
+
+static const char *party_name(const json_t *party)
+{
+	const char *name = field_text(party, "name");
+
+	return name != NULL ? name : field_text(party, "identity");
+}
+
+const char *party_format_with(char buf[PARTY_TEXT_MAX], const json_t *party, const char *separator)
+{
+	const char *name = party_name(party), *node = field_text(party, "node");
+	const char *address = field_text(party, "address"), *type = field_text(party, "type");
+	int64_t port = field_int(party, "port", 0);
+
+	if (json_is_string(party))
+		(void)snprintf(buf, PARTY_TEXT_MAX, "%s", json_string_value(party));
+	else if (type != NULL && !str_eq(type, "identity") && (name != NULL || node != NULL))
+		(void)snprintf(buf, PARTY_TEXT_MAX, "%s (%s)", name != NULL ? name : node, type);
+	else if (name != NULL)
+		(void)snprintf(buf, PARTY_TEXT_MAX, "%s%s%s", name, node != NULL ? separator : "",
+			       node != NULL ? node : "");
+	else if (address != NULL && port > 0)
+		(void)snprintf(buf, PARTY_TEXT_MAX, strchr(address, ':') ? "[%s]:%d" : "%s:%d",
+			       address, (int)port);
+	else if (address != NULL || node != NULL)
+		(void)snprintf(buf, PARTY_TEXT_MAX, "%s", address != NULL ? address : node);
+	else
+		(void)snprintf(buf, PARTY_TEXT_MAX, "-");
+	return buf;
+}
+
+const char *party_format(char buf[PARTY_TEXT_MAX], const json_t *party)
+{
+	return party_format_with(buf, party, "@");
+}
+
+/* ---- key-value lines ---- */
+
+size_t width_of(const char *text, size_t len)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < len; i++)
+		width += ((unsigned char)text[i] & 0xc0) != 0x80;
+	return width;
+}
+
+size_t bytes_within(const char *text, size_t len, size_t width)
+{
+	size_t i = 0;
+
+	while (i < len) {
+		size_t next = i + 1;
+
+		if (width-- == 0)
+			break;
+		while (next < len && ((unsigned char)text[next] & 0xc0) == 0x80)
+			next++;
+		i = next;
+	}
+	return i;
+}
+
+/* Where a line of at most `width` ends: at the last space, or in the middle of a longer word. */
+static size_t line_end(const char *text, size_t len, size_t width)
+{
+	size_t fits = bytes_within(text, len, width), at = fits;
+
+	if (fits == len)
+		return len;
+	while (at > 0 && text[at] != ' ')
+		at--;
+	return at > 0 ? at : fits;
+}
+
+static void put_wrapped(struct buf *b, const char *text, unsigned indent, unsigned first)
+{
+	size_t left = strlen(text);
+	size_t width = SCREEN_COLUMNS > first ? SCREEN_COLUMNS - first : 1;
+
+	while (left > 0) {
+		size_t len = line_end(text, left, width);
+
+		buf_add(b, text, len);
+		buf_putc(b, '\n');
+		while (len < left && text[len] == ' ')
+			len++;
+		text += len;
+		left -= len;
+		width = SCREEN_COLUMNS - indent;
+		if (left > 0)
+			buf_printf(b, "%*s", (int)indent, "");
+	}
+}
+
+void pairs_put(const struct pairs *p, const char *key, const char *fmt, ...)
+{
+	CLEANUP(buf_done) struct buf text = {0}, clean = {0};
+	size_t key_width;
+	va_list ap;
+
+	buf_init(&text, SCREEN_TEXT_MAX);
+	buf_init(&clean, SCREEN_TEXT_MAX);
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	if (text.r < 0) {
+		p->b->r = text.r;
+		return;
+	}
+	if (text.len == 0)
+		return;
+	put_clean(&clean, text.data);
+	key_width = width_of(key, strlen(key));
+	put_clean(p->b, key);
+	if (key_width + 1 > p->indent)
+		buf_puts(p->b, "  ");
+	else
+		buf_printf(p->b, "%*s", (int)(p->indent - key_width), "");
+	key_width = key_width + 1 > p->indent ? key_width + 2 : p->indent;
+	if (clean.r < 0)
+		p->b->r = clean.r;
+	else
+		put_wrapped(p->b, clean.data, p->indent, (unsigned)key_width);
+}
