@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-67: enforcing on a busy host resets no permitted flow; denied ones were recorded before, are cut
-# then, and are listed.
+# UC-67: enforcing on a busy host resets no permitted flow; denied ones were recorded before, are
+# cut then, and are listed.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11

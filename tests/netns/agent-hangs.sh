@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-62: SIGSTOP of the agent. Known cgroups are judged by the kernel alone; within 2 s questions are
-# refused at once instead of waiting; after SIGCONT they are answered again.
+# UC-62: SIGSTOP of the agent. Known cgroups are judged by the kernel alone; within 2 s questions
+# are refused at once instead of waiting; after SIGCONT they are answered again.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-62: SIGKILL of the agent changes nothing that the kernel can judge; an unknown cgroup is refused;
-# the next agent takes over without touching a flow, with the same conduit numbers.
+# UC-62: SIGKILL of the agent changes nothing that the kernel can judge; an unknown cgroup is
+# refused; the next agent takes over without touching a flow, with the same conduit numbers.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# agent.yaml: every mistake with its place, nothing is changed, exit status not 0; --check prints the
-# effective configuration. Without CAP_NET_ADMIN the kernel refuses: said, and nothing half done.
+# agent.yaml: every mistake with its place, nothing is changed, exit status not 0; --check prints
+# the effective configuration. Without CAP_NET_ADMIN the kernel refuses: said, and nothing half
+# done.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11
@@ -11,7 +12,8 @@ same "--check accepts a good file" $? 0
 like "and prints what is in force" "$SAID" "node: .?pay-1"
 bad() { # NAME PATTERN <agent.yaml
 	cat >"$WORK/bad.yaml"
-	status_of run pay-1 bailiwickd.service timeout 5 bailiwickd --config "$WORK/bad.yaml" --foreground
+	status_of run pay-1 bailiwickd.service timeout 5 \
+		bailiwickd --config "$WORK/bad.yaml" --foreground
 	got=$?
 	same "refused: $1" $((got != 0 && got != 124)) 1
 	like "place and reason: $1" "$SAID" "bad.yaml:[0-9]+:[0-9]+: .*$2"
@@ -30,7 +32,8 @@ same "the kernel was not touched" "$(host_nft pay-1 list ruleset)" ""
 
 views
 run_uncapable() {
-	run pay-1 bailiwickd.service timeout 5 setpriv --bounding-set=-net_admin --inh-caps=-net_admin \
+	run pay-1 bailiwickd.service timeout 5 \
+		setpriv --bounding-set=-net_admin --inh-caps=-net_admin \
 		bailiwickd --config "$WORK/pay-1/agent.yaml" --foreground
 }
 status_of run_uncapable

@@ -21,8 +21,10 @@ bad() {
 }
 bad "no YAML" '' <<<'identities: ['
 bad "an unknown key" 'identites' <<<$'trust_domain: acme.example\nidentites: []'
-bad "a near name" 'did you mean' < <(sed 's/from: \[settlement\]/from: [settlemnt]/' "$WORK/good.yaml")
-bad "the same name twice" '' < <(cat "$WORK/good.yaml"; rule settlement-calls-api backup api tcp/8443)
+bad "a near name" 'did you mean' \
+	< <(sed 's/from: \[settlement\]/from: [settlemnt]/' "$WORK/good.yaml")
+bad "the same name twice" '' \
+	< <(cat "$WORK/good.yaml"; rule settlement-calls-api backup api tcp/8443)
 bad "a duplicate key" '' <<<$'trust_domain: a.example\ntrust_domain: b.example'
 bad "two documents" '' < <(cat "$WORK/good.yaml"; printf -- '---\nx: 1\n')
 bad "a rule without owner" 'owner' < <(sed 's/, owner: tests//' "$WORK/good.yaml")

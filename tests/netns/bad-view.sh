@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A bad view is refused and named; the last good one stays in force and is not undone by a restart.
+# A bad view is refused and named; the last good one stays in force and is not undone by a
+# restart.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -9,10 +10,12 @@ serve api api-1 api.service 8443
 talk live pay-1 settlement.service "$API" 8443
 good=$SEQUENCE
 view_json pay-1 >"$WORK/good.json"
+complained() { # PATTERN
+	bw pay-1 status -o json | jq -e ".errors // [.drift] | tostring | test(\"$1\")"
+}
 bad() { # NAME PATTERN <view
 	view_put pay-1
-	complained() { bw pay-1 status -o json | jq -e ".errors // [.drift] | tostring | test(\"$2\")"; }
-	check "refused and named: $1" wait_for 4 complained
+	check "refused and named: $1" wait_for 4 complained "$2"
 	same "the sequence stays: $1" "$(bw_json pay-1 .view_sequence status)" "$good"
 }
 next() { jq -c ".sequence = $((good + 1)) | $1" "$WORK/good.json"; }
@@ -24,12 +27,13 @@ bad "a falling sequence" sequence < <(jq -c '.sequence = 0' "$WORK/good.json")
 bad "an address that is none" address < <(next '.nodes[0].addresses = ["10.0.0.256"]')
 bad "trailing data" view.json < <(next .; echo '{}')
 bad "nothing" view.json </dev/null
-bad "one line of 1 MB" view.json < <(printf '{"version": 1, "node": "'; head -c 1000000 /dev/zero | tr '\0' a)
+bad "one line of 1 MB" view.json \
+	< <(printf '{"version": 1, "node": "'; head -c 1000000 /dev/zero | tr '\0' a)
 chmod 666 "$WORK/pay-1/site/view.json"
 chmod 777 "$WORK/pay-1/site"
 next . >"$WORK/pay-1/site/view.json"
-complained() { bw pay-1 status -o json | jq -e '.errors // [.drift] | tostring | test("write|owned|mode|trust")'; }
-check "a directory that others may write to is not trusted" wait_for 4 complained
+check "a directory that others may write to is not trusted" \
+	wait_for 4 complained 'write|owned|mode|trust'
 chmod 755 "$WORK/pay-1/site"
 rm "$WORK/pay-1/site/view.json"
 pause 0.3

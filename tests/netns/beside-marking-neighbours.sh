@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-85 (R8): a table that marks packets and masquerades by that mark works beside ours; a table that
-# writes the conntrack mark is named and enforcement refused without --force.
+# UC-85 (R8): a table that marks packets and masquerades by that mark works beside ours; a table
+# that writes the conntrack mark is named and enforcement refused without --force.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11
 must at pay-1 ip address add 10.77.0.111/24 dev eth0
 must host_nft pay-1 -f - <<-END
 	table ip kube {
-		chain mark { type nat hook output priority -100; tcp dport 8443 meta mark set meta mark or 0x4000; }
+		chain mark {
+			type nat hook output priority -100
+			tcp dport 8443 meta mark set meta mark or 0x4000
+		}
 		chain post {
 			type nat hook postrouting priority 100
 			meta mark & 0x4000 == 0x4000 counter snat to 10.77.0.111
@@ -21,7 +24,8 @@ networks:
   - {name: translated, cidrs: ["10.77.0.111/32"]}
 END
 serve api api-1 api.service 8443
-connects "settlement connects through the neighbour's translation" pay-1 settlement.service "$API" 8443
+connects "settlement connects through the neighbour's translation" \
+	pay-1 settlement.service "$API" 8443
 like "the server saw the translated address" "$(said api)" 'accepted .*10\.77\.0\.111 '
 same "the neighbour's rule matched" \
 	"$(host_nft pay-1 list chain ip kube post | grep -c 'packets [1-9]')" 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A full disk: what is in the kernel keeps running, a change is refused or reported, never half done.
+# A full disk: what is in the kernel keeps running, a change is refused or reported, never half
+# done.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11

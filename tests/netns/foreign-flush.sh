@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-86: `nft flush ruleset` and edits by root leave the policy intact; what a flush destroys while no
-# agent owns the table comes back with the agent.
+# UC-86: `nft flush ruleset` and edits by root leave the policy intact; what a flush destroys
+# while no agent owns the table comes back with the agent.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -18,7 +18,10 @@ runs_on "a live flow goes on" live
 status_of host_nft pay-1 delete table inet bailiwick
 owned=$?
 check "after a deletion it is there" wait_for 2 host_nft pay-1 list table inet bailiwick
-denies() { run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 300; [ $? = $REFUSED ]; }
+denies() {
+	run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 300
+	[ $? = $REFUSED ]
+}
 check "and denies still" wait_for 2 denies
 runs_on "the live flow still goes on" live
 [ $owned = 0 ] || pass "an owned table refuses other hands"
@@ -26,7 +29,8 @@ runs_on "the live flow still goes on" live
 agent_stop pay-1 KILL
 host_nft pay-1 flush ruleset
 agent_start pay-1
-refused "after a flush without an owner the next agent denies again" pay-1 backup.service "$API" 8443
+refused "after a flush without an owner the next agent denies again" \
+	pay-1 backup.service "$API" 8443
 connects "and permits again" pay-1 settlement.service "$API" 8443
 runs_on "the live flow is adopted" live
 finish_tests

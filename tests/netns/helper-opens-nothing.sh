@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-23 (R4): a conntrack helper that another table attaches opens no door; an expected flow is judged
-# like any other.
+# UC-23 (R4): a conntrack helper that another table attaches opens no door; an expected flow is
+# judged like any other.
 . "$(dirname "$0")/lib.sh"
 
 host_add far 99 # a host without an agent: only pay-1's own kernel judges
@@ -12,7 +12,10 @@ FAR=${ADDR4[far]}
 if ! host_nft pay-1 -f - <<-END; then
 	table ip helpers {
 		ct helper tftp { type "tftp" protocol udp; }
-		chain out { type filter hook output priority 10; udp dport 69 ct helper set "tftp"; }
+		chain out {
+			type filter hook output priority 10
+			udp dport 69 ct helper set "tftp"
+		}
 	}
 END
 	skip_all "this kernel has no TFTP helper"

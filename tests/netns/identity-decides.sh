@@ -10,8 +10,10 @@ serve api api-1 api.service 8443
 serve api-more api-1 api.service 9000
 serve_udp api-udp api-1 api.service 9000
 for address in "$API" "$API_6"; do
-	connects "settlement reaches the API at $address (UC-10)" pay-1 settlement.service "$address" 8443
-	refused "backup on the same host does not, $address (UC-13)" pay-1 backup.service "$address" 8443
+	connects "settlement reaches the API at $address (UC-10)" \
+		pay-1 settlement.service "$address" 8443
+	refused "backup on the same host does not, $address (UC-13)" \
+		pay-1 backup.service "$address" 8443
 	refused "settlement gets no other port, $address" pay-1 settlement.service "$address" 9000
 	udp_answers "settlement's datagrams pass, $address" pay-1 settlement.service "$address" 9000
 	udp_denied "backup's datagrams do not, $address" pay-1 backup.service "$address" 9000
@@ -28,5 +30,6 @@ expect "and so does a change of user" $REFUSED run -u 1001 pay-1 backup.service 
 	traffic tcp-client "$API" 8443
 like "a refusal is immediate" "$SAID" '^refused after [0-9]{1,5} us'
 check "the refusal is recorded with both names" wait_for 3 decided pay-1 \
-	'.decision == "denied" and (.from.identity | endswith("backup")) and (.to.identity | endswith("api"))'
+	'.decision == "denied" and (.from.identity | endswith("backup")) and
+		(.to.identity | endswith("api"))'
 finish_tests

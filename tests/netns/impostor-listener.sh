@@ -14,9 +14,8 @@ stop api
 serve thief api-1 thief.service 8443
 no_answer "an impostor gets no connection" pay-1 settlement.service "$API" 8443
 no_answer "over IPv6 neither" pay-1 settlement.service "$API_6" 8443
-expect "not even on a port in TIME_WAIT, once the listener's entry is gone" $NO_ANSWER \
-	sh -c "sleep 5.5; exec traffic --netns $(ns pay-1) --cgroup $(unit_dir pay-1 settlement.service) \
-	tcp-client $API 8443 --port 40010 --timeout 700"
+expect "not even on a port in TIME_WAIT" $NO_ANSWER run pay-1 settlement.service \
+	traffic tcp-client "$API" 8443 --port 40010 --timeout 700
 same "and accepted nothing" "$(said thief | grep -c '^accepted' || true)" 0
 serve cache-thief pay-1 backup.service 6379
 denied "an impostor on loopback gets nothing" pay-1 settlement.service 127.0.0.1 6379

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-29 UC-30 UC-62: a permission with an end is ended by the kernel, to the second, with the agent
-# dead; its live flow is cut, others go on.
+# UC-29 UC-30 UC-62: a permission with an end is ended by the kernel, to the second, with the
+# agent dead; its live flow is cut, others go on.
 . "$(dirname "$0")/lib.sh"
 
-usual </dev/null
+usual <<END
+$(rule backup-calls-api backup api tcp/8443)
+END
 serve api api-1 api.service 8443
 seconds=5
 ends=$(date -u -d "+$seconds seconds" +%Y-%m-%dT%H:%M:%SZ)
 ends_ms=$(($(date -d "$ends" +%s) * 1000))
+day=$(date -u -d '+3 days' +%a | tr '[:upper:]' '[:lower:]')
 wall_ms() { date +%s%3N; }
 {
 	policy_head
 	rule maintenance settlement api tcp/8443 "expires: $ends"
 	rule backup-calls-api backup api tcp/8443
-	rule never settlement api tcp/9000 \
-		"window: {days: [$(date -u -d '+3 days' +%a | tr 'A-Z' 'a-z')], from: '10:00', to: '11:00', zone: UTC}"
+	rule never settlement api tcp/9000 "window: {days: [$day], from: '10:00', to: '11:00', zone: UTC}"
 } | policy
 apply_all
 talk session pay-1 settlement.service "$API" 8443

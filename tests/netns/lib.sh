@@ -394,7 +394,8 @@ talk() {
 	shift 5
 	start "$name" "$host" "$unit" traffic tcp-client "$address" "$port" \
 		--count 0 --every 20 --progress --timeout 1500 "$@"
-	wait_line "$name" '^message 2' || fail "set-up" "no conversation '$name': $(last_line "$name")"
+	wait_line "$name" '^message 2' ||
+		fail "set-up" "no conversation '$name': $(last_line "$name")"
 }
 
 # Local port of a conversation

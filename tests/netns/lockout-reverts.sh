@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-69: a policy that locks the operator out reverts by itself, in the kernel, with the agent dead.
+# UC-69: a policy that locks the operator out reverts by itself, in the kernel, with the agent
+# dead.
 . "$(dirname "$0")/lib.sh"
 
 host_add ops 50

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-27 UC-28 UC-67: observe denies nothing and records, selective denies where the local end is an
-# identity, enforce denies everything that no rule allows; a mode may end by itself.
+# UC-27 UC-28 UC-67: observe denies nothing and records, selective denies where the local end is
+# an identity, enforce denies everything that no rule allows; a mode may end by itself.
 . "$(dirname "$0")/lib.sh"
 
 host_add far 99
@@ -27,7 +27,8 @@ is_cut "enforce: and its flow is cut" nameless
 connects "enforce: what a rule allows passes" pay-1 settlement.service "$API" 8443
 no_answer "enforce: a listener without a name is not reached" far x.service "$API" 7000
 must bw pay-1 mode observe --for 2s --reason test
-expect "a mode for two seconds" $REFUSED run pay-1 cron.service traffic tcp-client 127.0.0.1 7001 --timeout 500
+expect "a mode for two seconds" $REFUSED run pay-1 cron.service \
+	traffic tcp-client 127.0.0.1 7001 --timeout 500
 back() { [ "$(bw_json pay-1 .mode status)" = enforce ]; }
 check "ends by itself" wait_for 5 back
 refused "and denies again" pay-1 cron.service "$API" 7000

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-10 UC-37: an identity moves to another host; the new place works, the open connection of the old
-# place is cut, and nothing else notices.
+# UC-10 UC-37: an identity moves to another host; the new place works, the open connection of the
+# old place is cut, and nothing else notices.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11

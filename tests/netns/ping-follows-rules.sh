@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-10: echo is a service addressed to nodes; an ICMP checksum is no port, whatever its value (R6).
+# UC-10: echo is a service addressed to nodes; an ICMP checksum is no port, whatever its value
+# (R6).
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -8,7 +9,8 @@ END
 serve_udp api api-1 api.service 4660
 udp_answers "the service itself works" pay-1 settlement.service "$API" 4660
 for address in "$API" "$API_6"; do
-	status_of run pay-1 settlement.service datagrams ping "$address" --checksum 4660 --timeout 500
+	status_of run pay-1 settlement.service \
+		datagrams ping "$address" --checksum 4660 --timeout 500
 	like "a ping whose checksum looks like the port is refused, $address" "$SAID" 'answered 0'
 	like "its checksum was that number, $address" "$SAID" '^checksum 4660'
 done

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-36: who takes over a port does not take over what its last owner was allowed: TCP in TIME_WAIT,
-# a UDP sender, a UDP receiver (R3, R21).
+# UC-36: who takes over a port does not take over what its last owner was allowed: TCP in
+# TIME_WAIT, a UDP sender, a UDP receiver (R3, R21).
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -11,7 +11,8 @@ serve_udp api-udp api-1 api.service 9000
 tcp_from() { # PORT UNIT
 	run pay-1 "$2" traffic tcp-client "$API" 8443 --port "$1" --wait-close --timeout 1500
 }
-expect "settlement speaks from port 40000; the server closes first" $DONE tcp_from 40000 settlement.service
+expect "settlement speaks from port 40000; the server closes first" \
+	$DONE tcp_from 40000 settlement.service
 check "the server's end is in TIME_WAIT" sh -c \
 	"nsenter --net=$(ns api-1) ss -Htn state time-wait | grep -q 40000"
 expect "backup cannot follow on that port" $REFUSED tcp_from 40000 backup.service

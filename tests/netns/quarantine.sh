@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-19: quarantine ends every conversation of one identity and of nothing else, keeps the network that
-# forensics needs, lists what it cut; release brings it back.
+# UC-19: quarantine ends every conversation of one identity and of nothing else, keeps the network
+# that forensics needs, lists what it cut; release brings it back.
 . "$(dirname "$0")/lib.sh"
 
 host_add forensics 50

@@ -30,11 +30,13 @@ for url in "http://$API:8443" "http://[$API_6]:8443"; do
 	same "gets the page" "$(cat "$WORK/got")" 'transfer accepted'
 	expect "and a large file" 0 fetch settlement.service "$url/large" "$WORK/large"
 	check "whole" cmp "$WORK/large" "$WORK/www/large"
-	expect "curl in backup.service is refused (curl's 7)" 7 fetch backup.service "$url/" /dev/null
+	expect "curl in backup.service is refused (curl's 7)" 7 \
+		fetch backup.service "$url/" /dev/null
 done
 expect "ten at once" 0 run pay-1 settlement.service \
 	curl -sS --max-time 5 --parallel "http://$API:8443/large?[1-10]" -o "$WORK/par#1"
-same "socat speaks" "$(echo hello | run pay-1 settlement.service socat -T 2 - "TCP4:$API:9000")" hello
+same "socat speaks" \
+	"$(echo hello | run pay-1 settlement.service socat -T 2 - "TCP4:$API:9000")" hello
 same "socat in backup does not" \
 	"$(echo hello | run pay-1 backup.service socat -T 1 - "TCP4:$API:9000" 2>/dev/null)" ""
 same "socat by datagrams" \

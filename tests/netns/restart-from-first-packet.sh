@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-10: a restarted service is a new cgroup with a new id; it is judged rightly from its first packet,
-# at both ends, and in a storm of restarts too; nobody inherits a name by path alone.
+# UC-10: a restarted service is a new cgroup with a new id; it is judged rightly from its first
+# packet, at both ends, and in a storm of restarts too; nobody inherits a name by path alone.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-37: revoking a rule, an identity or a conduit cuts the live flows concerned at their next packet,
-# in both directions, the server that talks first included, lists them, and disturbs no other flow.
+# UC-37: revoking a rule, an identity or a conduit cuts the live flows concerned at their next
+# packet, in both directions, the server that talks first included, lists them, and disturbs no
+# other flow.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -15,7 +16,8 @@ talk bystander pay-1 backup.service "$API" 8443
 
 talk caller pay-1 settlement.service "$API" 8443
 talk caller6 pay-1 settlement.service "$API_6" 8443
-start udp pay-1 settlement.service datagrams udp-client "$API" 9000 --count 0 --every 30 --timeout 300
+start udp pay-1 settlement.service \
+	datagrams udp-client "$API" 9000 --count 0 --every 30 --timeout 300
 wait_line api-udp '^from'
 port=$(port_of caller)
 cut=$(bw_json pay-1 '.cut | tostring' revoke rule settlement-calls-api --reason 'contract ended')
@@ -34,8 +36,8 @@ is_cut "revoking at the server's host cuts a server that talks first" listener
 is_cut "and the bystander, whose rule it is" bystander
 
 talk silent pay-1 settlement.service "$API" 9000 --quiet-side
-number=$(bw_json pay-1 '.conduits[] | select(.service == "tcp/9000" and .verdict == "accept") | .conduit' \
-	conduits | head -n 1)
+wanted='.conduits[] | select(.service == "tcp/9000" and .verdict == "accept") | .conduit'
+number=$(bw_json pay-1 "$wanted" conduits | head -n 1)
 must bw pay-1 revoke conduit "$number" --reason test
 is_cut "revoking one conduit cuts it" silent
 finish_tests

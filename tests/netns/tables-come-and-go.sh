@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-85: neighbours that create and destroy tables while packets wait for an answer disturb nothing.
+# UC-85: neighbours that create and destroy tables while packets wait for an answer disturb
+# nothing.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -10,7 +11,9 @@ talk live pay-1 settlement.service "$API" 8443
 cat >"$WORK/churn" <<-'END'
 	while :; do
 		nft -f - <<-N
-			table ip churn { chain c { type filter hook output priority -5; counter; }; }
+			table ip churn {
+				chain c { type filter hook output priority -5; counter; }
+			}
 			delete table ip churn
 		N
 		echo round

@@ -15,8 +15,9 @@ views
 	printf 'trust_domain: acme.example\nidentities:\n'
 	identity deploy prod/ci/deploy deploy.service
 	identity build prod/ci/build build.service
-	printf '  - {name: retrieval, path: prod/ai/retrieval, workload: [{unit: retrieval.service, user: "1001"}]}\n'
-	printf '  - {name: execution, path: prod/ai/execution, workload: [{unit: execution.service}]}\n'
+	printf '  - {name: retrieval, path: prod/ai/retrieval, '
+	printf 'workload: [{unit: retrieval.service, user: "1001"}]}\n'
+	identity execution prod/ai/execution execution.service
 	identity target prod/target target.service tcp/22
 	identity tickets prod/tickets tickets.service tcp/443
 	printf 'rules:\n'

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# UC-37: 10,000 live flows, one of them revoked: it dies at its next packet, the others lose nothing.
+# UC-37: 10,000 live flows, one of them revoked: it dies at its next packet, the others lose
+# nothing.
 . "$(dirname "$0")/lib.sh"
 
 FLOWS=${FLOWS:-10000}

@@ -24,19 +24,20 @@ listener=$(bw_json api-1 '.listeners[] | select(.port == 8443) | .identity' inve
 like "inventory names the listener (UC-6)" "$listener" 'prod/payments/api$'
 start ssh api-1 ssh.service traffic tcp-server :: 22
 wait_line ssh listening
-same "inventory: unclaimed" \
-	"$(bw_json api-1 '[.listeners[] | select(.port == 22) | .identity] | unique[]' inventory)" unclaimed
+of_ssh='[.listeners[] | select(.port == 22) | .identity] | unique[]'
+same "inventory: unclaimed" "$(bw_json api-1 "$of_ssh" inventory)" unclaimed
 check "a decision record leads to the policy (UC-26)" wait_for 3 decided pay-1 \
 	'.policy_digest != null and .view_sequence != null and .service == "tcp/8443"'
-same "identities lists settlement's cgroup" "$(
-	run pay-1 settlement.service traffic tcp-client "$API" 8443 >/dev/null
-	bw_json pay-1 '.identities[] | select(.name == "settlement") | .workloads | length > 0' identities
-)" true
-flow() { bw_json pay-1 '.flows[] | select(.to | tostring | test("api"))' flows | grep -q settlement; }
+connects "settlement runs" pay-1 settlement.service "$API" 8443
+has_workload='.identities[] | select(.name == "settlement") | .workloads | length > 0'
+same "identities lists settlement's cgroup" "$(bw_json pay-1 "$has_workload" identities)" true
+to_api='.flows[] | select(.to | tostring | test("api"))'
+flow() { bw_json pay-1 "$to_api" flows | grep -q settlement; }
 talk live pay-1 settlement.service "$API" 8443
 check "flows lists it" wait_for 3 flow
 same "history lists the policy" "$(bw_json pay-1 '.changes | length' history)" 1
-like "history says who and why" "$(bw_json pay-1 '.changes[0] | "\(.who) \(.reason)"' history)" 'test'
+who='.changes[0] | "\(.who) \(.reason)"'
+like "history says who and why" "$(bw_json pay-1 "$who" history)" 'root.* test'
 start_fed watch pay-1 operator.service bailiwick -C "$WORK/pay-1/run" watch -o json
 pause 0.3
 run pay-1 backup.service traffic tcp-client "$API_6" 8443 >/dev/null
