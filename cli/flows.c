@@ -2,6 +2,7 @@
 #include "cli/flows.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 static const struct column columns[] = {
@@ -11,6 +12,21 @@ static const struct column columns[] = {
 	{"PACKETS", COLUMN_RIGHT, CUT_END, 0},  {"BYTES", COLUMN_RIGHT, CUT_END, 0},
 	{"STATE", COLUMN_LEFT, CUT_END, 5},
 };
+
+/* TCP states of conntrack, as far as they matter to somebody who reads a list of flows. */
+static const char *state_word(const char *state)
+{
+	if (state == NULL)
+		return NULL;
+	if (str_eq(state, "ESTABLISHED"))
+		return "open";
+	if (str_starts(state, "SYN_"))
+		return "opening";
+	if (str_starts(state, "FIN_") || str_starts(state, "CLOSE") || str_eq(state, "LAST_ACK") ||
+	    str_eq(state, "TIME_WAIT"))
+		return "closing";
+	return state;
+}
 
 void flows_table(const json_t *flows, struct buf *b)
 {
@@ -33,7 +49,7 @@ void flows_table(const json_t *flows, struct buf *b)
 		table_cell(&t, field_text(f, "dst"));
 		table_count(&t, field_int(f, "packets", 0));
 		table_count(&t, field_int(f, "bytes", 0));
-		table_cell(&t, field_text(f, "state"));
+		table_cell(&t, state_word(field_text(f, "state")));
 	}
 	table_print(&t, 0, b);
 	table_done(&t);

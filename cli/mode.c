@@ -7,6 +7,15 @@
 #include "cli/flows.h"
 #include "rules/verdict.h"
 
+static const char *mode_meaning(const char *mode)
+{
+	if (str_eq(mode, "observe"))
+		return "nothing is denied, what would be is recorded.\n";
+	if (str_eq(mode, "selective"))
+		return "denied where the local end is an identity; unclaimed processes pass.\n";
+	return "everything that no rule permits is denied.\n";
+}
+
 static void render_mode(const json_t *result, const struct screen *s, struct buf *b)
 {
 	const char *mode = field_text_or(result, "mode", "?"), *until = field_text(result, "until");
@@ -19,11 +28,7 @@ static void render_mode(const json_t *result, const struct screen *s, struct buf
 	buf_printf(b, "mode %s", mode);
 	if (until != NULL)
 		buf_printf(b, " until %s, then back by itself", until);
-	buf_puts(b,
-		 str_eq(mode, "observe") ? "nothing is denied, what would be is recorded.\n"
-		 : str_eq(mode, "selective")
-			 ? "denied where the local end is an identity; unclaimed processes pass.\n"
-			 : "everything that no rule permits is denied.\n");
+	buf_printf(b, ":\n%s", mode_meaning(mode));
 }
 
 enum { OPTION_FOR, OPTION_FORCE, OPTION_REASON };
