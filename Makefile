@@ -93,8 +93,7 @@ LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-
 	$(variant_ldflags_$(VARIANT)) $(LDFLAGS)
 
 # Goals that must work before the packages are there read no flags.mk.
-GOALS_BARE := check deps demo help clean format check-format check-layers check-size check-words \
-	install-data
+GOALS_BARE := check check-% deps demo help clean format golden fuzz-% install-data
 ifneq ($(filter-out $(GOALS_BARE),$(or $(MAKECMDGOALS),all)),)
 include $(B)/flags.mk
 endif
@@ -205,7 +204,7 @@ $(FUZZ): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay
 # tests/run builds what a suite needs, runs it, prints one line per test and the counts last.
 RUN = $(Q)MAKE='$(MAKE)' O='$(O)' VARIANT='$(VARIANT)' T='$(T)' WERROR='$(WERROR)' bash tests/run
 
-SUITES := build unit oom golden netns property san valgrind format headers layers size words man
+SUITES := runner build unit oom golden netns property san valgrind format headers layers size words man
 
 .PHONY: deps check demo $(SUITES:%=check-%) check-fuzz golden bench lint format help clean install
 
@@ -302,6 +301,7 @@ help:
 	@echo 'check-san        unit, allocation failure and corpora with ASan and UBSan'
 	@echo 'check-valgrind   unit tests under valgrind'
 	@echo 'check-build      gcc and clang without warnings'
+	@echo 'check-runner     the test machinery itself'
 	@echo 'check-format check-headers check-layers check-size check-words check-man   the house rules'
 	@echo 'lint             gcc -fanalyzer, clang-tidy, cppcheck'
 	@echo 'format           clang-format over all sources, or F=FILES'

@@ -400,6 +400,8 @@ int main(int argc, char **argv)
 	struct err err = {0};
 
 	(void)snprintf(root_dir, sizeof(root_dir), "/tmp/bailiwick-unit.%d", (int)getpid());
+	/* What a killed run with this process number left. */
+	(void)tree_remove(AT_FDCWD, root_dir, &err);
 	if (tests == NULL || mkdir(root_dir, 0700) < 0) {
 		perror("unit-tests");
 		return 2;
