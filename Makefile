@@ -128,6 +128,7 @@ SRCS_cli := $(filter-out cli/main.c,$(call sources,cli/*.c))
 SRCS_unit := $(call sources,tests/unit/*.c)
 SRCS_tools := $(call sources,tests/tools/*.c)
 SRCS_fuzz := $(call sources,tests/fuzz/fuzz_*.c)
+SRCS_property := $(call sources,tests/property/*.c)
 SRCS_bench := $(call sources,bench/*.c)
 
 # Files of agent/ that the command may link: pure ones only, named here one by one.
@@ -141,18 +142,20 @@ COMMAND := $(if $(wildcard cli/main.c),$(B)/bailiwick)
 UNIT_TESTS := $(B)/unit-tests
 TOOLS := $(SRCS_tools:%.c=$(B)/%)
 FUZZ := $(SRCS_fuzz:%.c=$(B)/%)
+PROPERTY := $(if $(SRCS_property),$(B)/tests/property/property)
 BENCH := $(SRCS_bench:%.c=$(B)/%)
 
 OBJECTS := $(call objects,$(foreach l,$(LIBRARIES),$(SRCS_$(l))) $(SRCS_unit) $(SRCS_tools) \
-	$(SRCS_fuzz) $(SRCS_bench) tests/fuzz/replay.c agent/main.c cli/main.c)
+	$(SRCS_fuzz) $(SRCS_property) $(SRCS_bench) tests/fuzz/replay.c agent/main.c cli/main.c)
 
 # ------------------------------------------------------------------------------------- build
 
-.PHONY: all tests tools replay
+.PHONY: all tests tools property replay
 all: $(DAEMON) $(COMMAND)
 tools: $(TOOLS)
+property: $(PROPERTY)
 replay: $(FUZZ)
-tests: $(UNIT_TESTS) tools replay
+tests: $(UNIT_TESTS) tools property replay
 
 $(B)/%.o: %.c $(B)/flags.mk
 	@mkdir -p $(@D)
@@ -184,6 +187,11 @@ $(UNIT_TESTS): $(call objects,$(SRCS_unit)) $(call library,cli agent controller-
 
 # Test tools stand outside the product: they need nothing of the agent.
 $(TOOLS): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+# One program of all files; tests/property/*.sh run it.
+$(PROPERTY): $(call objects,$(SRCS_property)) $(call library,controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
