@@ -11,6 +11,7 @@
 
 #include "agent/config.h"
 #include "agent/nft.h"
+#include "agent/queue.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "rules/compile.h"
@@ -22,14 +23,13 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#define RELEASE "0.1.0"
-
 struct conntrack;
 struct control;
-struct queue;
-struct queries;
+struct metrics;
+struct questions;
 struct store;
 struct telemetry;
+struct usage;
 struct watcher;
 struct workloads;
 
@@ -84,32 +84,46 @@ struct agent {
 	struct store *store;
 	struct workloads *workloads;
 	struct queue *queue;
+	struct questions *questions;
+	struct queue_handler question_handler;
 	struct conntrack *conntrack;
 	struct telemetry *telemetry;
 	struct control *control;
 	struct watcher *watcher;
+	struct metrics *metrics;
+	struct usage *usage;
 
 	struct numbers *conduit_numbers, *identity_numbers;
 	struct edition confirmed, candidate; /* candidate.policy NULL = none */
+	bool candidate_on;                   /* the kernel's switch was set for it */
 	struct wall candidate_falls_back;
+	bool doubling; /* both slots hold the confirmed policy: a confirmation is being finished */
 	struct view *view;
 	char *view_error; /* why the newest view.json was refused; NULL = it was not */
 	struct wall view_when;
 	struct overlay overlay;
 
 	enum node_mode mode, mode_before; /* before a mode with an end */
-	struct wall mode_until;		  /* 0 = for good */
+	struct wall mode_until;           /* 0 = for good */
 	struct table_shape shape;
 	struct ruleset *applied; /* what the kernel holds; NULL = nothing of ours */
-	bool enforcing;		 /* base chains judge */
-	bool adopted;		 /* flows older than the table carry marks */
-	char *drift;		 /* what is not as it should be; NULL = kernel equals intention */
+	bool enforcing;          /* base chains judge */
+	bool chains_unsure;      /* replace the chains with the next plan */
+	struct nft_labels labels;
+	bool adopted; /* flows older than the table carry marks */
+	char *drift;  /* what is not as it should be; NULL = kernel equals intention */
 
 	unsigned dirty;
 	struct job *job;
 	struct waiter *waiters;
 	sd_event_source *reconcile_source, *heartbeat_source;
+	uint64_t beats;
+	sd_event_source *monitor_source;
+	bool foreign_changed; /* another table changed: mark writers are to be looked for again */
+	uint64_t repairs;
+	uint64_t last_revision;
 	struct mono heartbeat_last, started;
+	struct wall wall_last;
 	struct mono boottime_last;
 	struct wall wall_highest; /* newest wall time seen, kept across restarts */
 	struct wall next_change;  /* a window opens or a lease ends */
@@ -123,6 +137,15 @@ int agent_start(struct agent *a, struct err *err);
 int agent_run(struct agent *a);
 void agent_free(struct agent *a);
 void agent_freep(struct agent **a);
+
+/* Writes state.json. */
+int agent_save(struct agent *a, struct err *err);
+/* A line of `bailiwick history`; failures are logged. */
+void agent_history(struct agent *a, uint64_t revision, const char *digest, const char *who,
+		   const char *reason, const char *outcome);
+
+/* --- overlay.c --- */
+void agent_overlay_drop(struct agent *a, size_t revoked_index);
 
 /* --- reconcile.c --- */
 /* Marks as dirty; the work is done before the loop sleeps again. */
@@ -143,6 +166,10 @@ void agent_compile_input(const struct agent *a, const struct policy *policy,
 const struct edition *agent_edition(const struct agent *a);
 int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds, reconciled call,
 			  void *user, struct err *err);
+int agent_policy_replace(struct agent *a, struct edition *take, reconciled call, void *user,
+			 struct err *err);
+int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct err *err);
+void agent_candidate_tick(struct agent *a, struct wall now);
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err);
 int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
 			     struct err *err);
@@ -159,6 +186,9 @@ void agent_shape(const struct agent *a, struct table_shape *ret);
 /* --- flows.c --- */
 /* Adds conntrack flows whose number is in `numbers` (sorted) to the list. */
 int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struct cut_list *cut);
+/* Flows whose conduit `from` lets run and `to` does not. */
+int agent_flows_lost(struct agent *a, const struct generation *from, const struct generation *to,
+		     struct cut_list *cut);
 json_t *agent_flow_json(const struct agent *a, const struct addr *src, uint16_t sport,
 			const struct addr *dst, uint16_t dport, uint8_t l4proto, uint32_t mark,
 			uint64_t packets, uint64_t bytes, const char *state);

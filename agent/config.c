@@ -233,7 +233,8 @@ static void take_trust_domain(struct reading *rd, const struct yaml_tree_node *n
 
 	if (!text)
 		return;
-	if (len < 1 || len > 255 || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") != len) {
+	if (len < 1 || len > 255 ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") != len) {
 		wrong(rd, n, "1 to 255 of a-z 0-9 . _ - (SPIFFE-ID section 2.1)",
 		      "this is not a trust domain");
 		return;
@@ -488,7 +489,8 @@ static void take_metrics_listen(struct reading *rd, const struct yaml_tree_node 
 	const char *text = scalar(rd, n, "\"\" or 127.0.0.1:PORT");
 
 	if (text && text[0] && !str_starts(text, "127.0.0.1:") && !str_starts(text, "[::1]:"))
-		wrong(rd, n, "\"\", 127.0.0.1:PORT or [::1]:PORT", "metrics are served on loopback only");
+		wrong(rd, n, "\"\", 127.0.0.1:PORT or [::1]:PORT",
+		      "metrics are served on loopback only");
 	else if (text)
 		set_string(rd, &rd->c->metrics_listen, text);
 }
@@ -639,7 +641,8 @@ static void essential_missing(struct reading *rd, const struct yaml_tree_node *n
 static void check_management(struct reading *rd, const struct yaml_tree_node *n,
 			     const struct essential *e)
 {
-	uint8_t min = e->far.addr.family == AF_INET ? MANAGEMENT_PREFIX_MIN4 : MANAGEMENT_PREFIX_MIN6;
+	uint8_t min =
+		e->far.addr.family == AF_INET ? MANAGEMENT_PREFIX_MIN4 : MANAGEMENT_PREFIX_MIN6;
 
 	if (e->far.addr.family && e->far.len < min && !e->by_count)
 		wrong(rd, n, "a narrower from:, or by: with the unit that answers",
@@ -672,13 +675,15 @@ static void essential_entry(struct reading *rd, const struct yaml_tree_node *n, 
 		else if (str_eq(c->key, "why") && scalar(rd, c, "a text"))
 			set_string(rd, &e->why, c->text);
 		else if (!management && str_eq(c->key, "direction"))
-			e->direction = take_word(rd, c, directions, "out or in") == 1 ?
-					       ESSENTIAL_IN :
-					       ESSENTIAL_OUT;
+			e->direction = take_word(rd, c, directions, "out or in") == 1
+					       ? ESSENTIAL_IN
+					       : ESSENTIAL_OUT;
 		else
 			unknown_key(rd, c,
-				    (const struct key_rule[]){{far_key, NULL}, {"service", NULL},
-							      {"by", NULL}, {"why", NULL},
+				    (const struct key_rule[]){{far_key, NULL},
+							      {"service", NULL},
+							      {"by", NULL},
+							      {"why", NULL},
 							      {"direction", NULL}},
 				    5);
 	}
@@ -715,7 +720,7 @@ static int kernel_protocol(const char *name, uint8_t *ret)
 		uint8_t proto;
 	} known[] = {{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP},   {"esp", IPPROTO_ESP},
 		     {"ah", IPPROTO_AH},   {"gre", IPPROTO_GRE},   {"ipip", IPPROTO_IPIP},
-		     {"vrrp", 112},	   {"sctp", IPPROTO_SCTP}, {"ipv6", IPPROTO_IPV6},
+		     {"vrrp", 112},        {"sctp", IPPROTO_SCTP}, {"ipv6", IPPROTO_IPV6},
 		     {"ospf", 89}};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
@@ -744,7 +749,8 @@ static void take_kernel_entry(struct reading *rd, const struct yaml_tree_node *n
 
 	if (n->kind != YAML_TREE_MAP || !(proto = yaml_tree_get(n, "proto")) ||
 	    proto->kind != YAML_TREE_SCALAR) {
-		wrong(rd, n, "{proto: udp, port: 51820, why: \"WireGuard\"}", "proto is missing here");
+		wrong(rd, n, "{proto: udp, port: 51820, why: \"WireGuard\"}",
+		      "proto is missing here");
 		return;
 	}
 	e = essential_new(rd, n);
@@ -780,23 +786,34 @@ static void take_kernel(struct reading *rd, const struct yaml_tree_node *n)
 static void take_essentials(struct reading *rd, const struct yaml_tree_node *n)
 {
 	static const struct key_rule rules[] = {
-		{"dns", take_dns}, {"ntp", take_ntp},	{"dhcp", take_dhcp}, {"management", take_management},
+		{"dns", take_dns},   {"ntp", take_ntp},
+		{"dhcp", take_dhcp}, {"management", take_management},
 		{"also", take_also}, {"kernel", take_kernel}};
 
 	take_map(rd, n, rules, ARRAY_LEN(rules));
 }
 
 static const struct key_rule top_rules[] = {
-	{"version", take_version},	 {"node", take_node},
-	{"trust_domain", take_trust_domain}, {"labels", take_labels},
-	{"source", take_source},	 {"trust", take_trust},
-	{"svid", take_svid},		 {"state_dir", take_state_dir},
-	{"run_dir", take_run_dir},	 {"cgroup_root", take_cgroup_root},
-	{"table", take_table},		 {"attest", take_attest},
-	{"queues", take_queues},	 {"nflog_group", take_nflog_group},
-	{"mode", take_mode},		 {"forward", take_forward},
-	{"essentials", take_essentials}, {"evidence", take_evidence},
-	{"log", take_log},		 {"metrics", take_metrics},
+	{"version", take_version},
+	{"node", take_node},
+	{"trust_domain", take_trust_domain},
+	{"labels", take_labels},
+	{"source", take_source},
+	{"trust", take_trust},
+	{"svid", take_svid},
+	{"state_dir", take_state_dir},
+	{"run_dir", take_run_dir},
+	{"cgroup_root", take_cgroup_root},
+	{"table", take_table},
+	{"attest", take_attest},
+	{"queues", take_queues},
+	{"nflog_group", take_nflog_group},
+	{"mode", take_mode},
+	{"forward", take_forward},
+	{"essentials", take_essentials},
+	{"evidence", take_evidence},
+	{"log", take_log},
+	{"metrics", take_metrics},
 };
 
 int config_parse(struct config *c, const char *file, const char *text, size_t len,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * agent.yaml (FORMATS): what this host's agent is called, where its documents come from, whom it
- * trusts, which conversations the host cannot live without. Unknown keys, wrong kinds and values out
- * of range are errors with line and column, all in one pass. Every path and number can be
+ * trusts, which conversations the host cannot live without. Unknown keys, wrong kinds and values
+ * out of range are errors with line and column, all in one pass. Every path and number can be
  * overridden, so that several agents run on one machine in different network namespaces.
  */
 #pragma once
@@ -19,12 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_TEXT_MAX (1U << 20)
-#define CONFIG_PATH_MAX 4096
-#define CONFIG_LABELS_MAX 64
+#define CONFIG_TEXT_MAX          (1U << 20)
+#define CONFIG_PATH_MAX          4096
+#define CONFIG_LABELS_MAX        64
 #define CONFIG_ATTEST_LISTEN_MAX 16
-#define CONFIG_TRUST_KEYS_MAX 16
-#define CONFIG_DEFAULT_FILE "/etc/bailiwick/agent.yaml"
+#define CONFIG_TRUST_KEYS_MAX    16
+#define CONFIG_DEFAULT_FILE      "/etc/bailiwick/agent.yaml"
 
 enum decisions_log { DECISIONS_JOURNAL, DECISIONS_STDOUT, DECISIONS_FILE };
 enum deleted_exe { DELETED_EXE_WARN, DELETED_EXE_DENY };
@@ -40,7 +40,7 @@ struct config {
 	char *trust_domain; /* NULL: the policy's */
 	char *labels[CONFIG_LABELS_MAX];
 	size_t label_count;
-	char *directory;      /* source; exactly one of the two */
+	char *directory; /* source; exactly one of the two */
 	char *controller_url;
 	char *controller_ca;
 	struct config_trust trust_policy, trust_controller;

@@ -22,16 +22,26 @@ static void format_essential(const struct essential *e, struct buf *b)
 static const char *protocol_word(uint8_t proto)
 {
 	switch (proto) {
-	case IPPROTO_TCP: return "tcp";
-	case IPPROTO_UDP: return "udp";
-	case IPPROTO_ESP: return "esp";
-	case IPPROTO_AH: return "ah";
-	case IPPROTO_GRE: return "gre";
-	case IPPROTO_IPIP: return "ipip";
-	case IPPROTO_IPV6: return "ipv6";
-	case IPPROTO_SCTP: return "sctp";
-	case 89: return "ospf";
-	default: return "vrrp";
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_UDP:
+		return "udp";
+	case IPPROTO_ESP:
+		return "esp";
+	case IPPROTO_AH:
+		return "ah";
+	case IPPROTO_GRE:
+		return "gre";
+	case IPPROTO_IPIP:
+		return "ipip";
+	case IPPROTO_IPV6:
+		return "ipv6";
+	case IPPROTO_SCTP:
+		return "sctp";
+	case 89:
+		return "ospf";
+	default:
+		return "vrrp";
 	}
 }
 
@@ -77,10 +87,14 @@ static void format_attest(const struct config *c, struct buf *b)
 static const char *level_word(enum log_level level)
 {
 	switch (level) {
-	case LOG_LEVEL_ERROR: return "error";
-	case LOG_LEVEL_WARN: return "warn";
-	case LOG_LEVEL_INFO: return "info";
-	case LOG_LEVEL_DEBUG: return "debug";
+	case LOG_LEVEL_ERROR:
+		return "error";
+	case LOG_LEVEL_WARN:
+		return "warn";
+	case LOG_LEVEL_INFO:
+		return "info";
+	case LOG_LEVEL_DEBUG:
+		return "debug";
 	}
 	return "info";
 }
@@ -88,9 +102,12 @@ static const char *level_word(enum log_level level)
 static const char *decisions_word(const struct config *c)
 {
 	switch (c->decisions) {
-	case DECISIONS_JOURNAL: return "journal";
-	case DECISIONS_STDOUT: return "stdout";
-	case DECISIONS_FILE: return c->decisions_file;
+	case DECISIONS_JOURNAL:
+		return "journal";
+	case DECISIONS_STDOUT:
+		return "stdout";
+	case DECISIONS_FILE:
+		return c->decisions_file;
 	}
 	return "journal";
 }
@@ -107,7 +124,8 @@ void config_format(const struct config *c, struct buf *b)
 	buf_printf(b, "state_dir: %s\nrun_dir: %s\ncgroup_root: %s\ntable: %s\n", c->state_dir,
 		   c->run_dir, c->cgroup_root ? c->cgroup_root : "auto", c->table);
 	format_attest(c, b);
-	buf_printf(b, "queues: {first: %u, max_pending: %u}\nnflog_group: %u\nmode: %s\nforward: []\n",
+	buf_printf(b,
+		   "queues: {first: %u, max_pending: %u}\nnflog_group: %u\nmode: %s\nforward: []\n",
 		   c->queue_first, c->queue_max_pending, c->nflog_group, mode_name(c->mode));
 	format_essentials(&c->essentials, b);
 	buf_printf(b, "evidence: {deleted_exe: %s}\n",

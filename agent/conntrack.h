@@ -19,14 +19,14 @@ struct conntrack;
 
 /* Original direction as conntrack has it: it may be reversed for flows older than conntrack. */
 struct ct_flow {
-	struct addr src, dst; /* before NAT; reply_* is what answers come from and to */
+	struct addr src, dst;  /* before NAT; reply_* is what answers come from and to */
 	uint16_t sport, dport; /* icmp: id, and type in icmp_type */
 	struct addr reply_src, reply_dst;
 	uint16_t reply_sport, reply_dport;
 	uint8_t l4proto, icmp_type;
 	uint32_t mark;
 	bool seen_reply, assured;
-	uint64_t packets, bytes; /* both directions; 0 where nf_conntrack_acct is off */
+	uint64_t packets, bytes;  /* both directions; 0 where nf_conntrack_acct is off */
 	char state[CT_STATE_MAX]; /* "ESTABLISHED", "" for datagrams */
 };
 

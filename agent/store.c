@@ -18,12 +18,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STATE_TEXT_MAX (16U << 20)
-#define VIEW_TEXT_MAX (64U << 20)
+#define STATE_TEXT_MAX   (16U << 20)
+#define VIEW_TEXT_MAX    (64U << 20)
 #define HISTORY_TEXT_MAX (16U << 20)
 #define NUMBERS_TEXT_MAX (128U << 20)
-#define STORE_MODE_DIR 0700
-#define STORE_MODE_FILE 0600
+#define STORE_MODE_DIR   0700
+#define STORE_MODE_FILE  0600
 
 struct store {
 	int state_fd, run_fd;
@@ -96,7 +96,8 @@ static int write_durable(struct store *s, int dir_fd, const char *name, const vo
 static int write_json(struct store *s, int dir_fd, const char *name, const json_t *value,
 		      struct err *err)
 {
-	CLEANUP(freep) char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+	CLEANUP(freep)
+	char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
 
 	if (!text)
 		return err_set(err, ENOMEM, "out of memory");
@@ -150,7 +151,8 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 	state.view_sequence = (uint64_t)json_take_int(&o, "view_sequence", 0, INT64_MAX);
 	take_wall(&o, "wall_highest", &state.wall_highest);
 	r = json_finish(&o);
-	if (r >= 0 && (mode_parse(mode, &state.mode) < 0 || mode_parse(before, &state.mode_before) < 0))
+	if (r >= 0 &&
+	    (mode_parse(mode, &state.mode) < 0 || mode_parse(before, &state.mode_before) < 0))
 		r = err_set(err, EBADMSG, "state.json: unknown mode");
 	if (r >= 0)
 		*ret = state;
@@ -160,14 +162,13 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 int store_state_write(struct store *s, const struct store_state *st, struct err *err)
 {
 	CLEANUP(json_decrefp)
-	json_t *json = json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I}", "confirmed",
-				 (json_int_t)st->confirmed, "candidate", (json_int_t)st->candidate,
-				 "falls_back", (json_int_t)st->falls_back.s, "last_revision",
-				 (json_int_t)st->last_revision, "mode", mode_name(st->mode),
-				 "mode_before", mode_name(st->mode_before), "mode_until",
-				 (json_int_t)st->mode_until.s, "view_sequence",
-				 (json_int_t)st->view_sequence, "wall_highest",
-				 (json_int_t)st->wall_highest.s);
+	json_t *json = json_pack(
+		"{s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I}", "confirmed", (json_int_t)st->confirmed,
+		"candidate", (json_int_t)st->candidate, "falls_back", (json_int_t)st->falls_back.s,
+		"last_revision", (json_int_t)st->last_revision, "mode", mode_name(st->mode),
+		"mode_before", mode_name(st->mode_before), "mode_until",
+		(json_int_t)st->mode_until.s, "view_sequence", (json_int_t)st->view_sequence,
+		"wall_highest", (json_int_t)st->wall_highest.s);
 
 	return write_json(s, s->state_fd, "state.json", json, err);
 }
@@ -449,7 +450,8 @@ static int numbers_header(char *text, size_t size)
 	    stat("/proc/self/ns/net", &st) < 0)
 		return -EIO;
 	boot[strcspn(boot, "\n")] = '\0';
-	(void)snprintf(text, size, "bailiwick-numbers 1 %s %" PRIu64 "\n", boot, (uint64_t)st.st_ino);
+	(void)snprintf(text, size, "bailiwick-numbers 1 %s %" PRIu64 "\n", boot,
+		       (uint64_t)st.st_ino);
 	return 0;
 }
 
@@ -494,8 +496,8 @@ int store_numbers_read(struct store *s, struct numbers *conduits, struct numbers
 	second = strstr(text + head - 1, divider);
 	if (!second)
 		return err_set(err, EBADMSG, "run_dir/numbers is damaged");
-	r = second < text + head ? 0 :
-				   numbers_parse(conduits, text + head,
+	r = second < text + head ? 0
+				 : numbers_parse(conduits, text + head,
 						 (size_t)(second + 1 - (text + head)), err);
 	second += sizeof(divider) - 1;
 	if (r >= 0)

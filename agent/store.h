@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 #define STORE_GENERATIONS_KEPT 3
-#define STORE_FILES_MAX 256
-#define STORE_HISTORY_MAX 1000
+#define STORE_FILES_MAX        256
+#define STORE_HISTORY_MAX      1000
 
 struct store;
 
@@ -43,7 +43,7 @@ void store_policy_digest(struct store_policy *p);
 
 /* What must be known before anything is loaded. Defaults where the file is missing. */
 struct store_state {
-	bool known; /* false: a fresh agent */
+	bool known;                    /* false: a fresh agent */
 	uint64_t confirmed, candidate; /* revisions; 0 = none */
 	struct wall falls_back;
 	uint64_t last_revision;

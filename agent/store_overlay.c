@@ -11,8 +11,8 @@
 #include <string.h>
 
 #define OVERLAY_ENTRIES_MAX 10000
-#define OVERLAY_TEXT_MAX 2048
-#define OVERLAY_FILE "overlay.json"
+#define OVERLAY_TEXT_MAX    2048
+#define OVERLAY_FILE        "overlay.json"
 
 static const char *const kinds[] = {
 	[REVOKED_RULE] = "rule",
@@ -120,10 +120,10 @@ int store_overlay_write(struct store *s, const struct overlay *ov, struct err *e
 	for (size_t i = 0; i < ov->revoked_count; i++) {
 		const struct overlay_revoked *e = &ov->revoked[i];
 
-		(void)json_array_append_new(
-			revoked, json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[e->kind], "name",
-					   e->name, "reason", e->reason ? e->reason : "", "until",
-					   (json_int_t)e->until.s));
+		(void)json_array_append_new(revoked, json_pack("{s:s,s:s,s:s,s:I}", "kind",
+							       kinds[e->kind], "name", e->name,
+							       "reason", e->reason ? e->reason : "",
+							       "until", (json_int_t)e->until.s));
 	}
 	for (size_t i = 0; i < ov->quarantined_count; i++) {
 		const struct overlay_quarantine *e = &ov->quarantined[i];

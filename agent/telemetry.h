@@ -2,14 +2,14 @@
 /*
  * Decision records: what was denied (NFLOG), what would have been, what was allowed (conntrack
  * events), with both identities, the rule and the reason (FORMATS "Decision record",
- * bailiwick-decisions(5)). Bounded everywhere: a ring of the newest records, one record per flow and
- * ten seconds, counters for what was dropped. Losing records never changes a verdict.
+ * bailiwick-decisions(5)). Bounded everywhere: a ring of the newest records, one record per flow
+ * and ten seconds, counters for what was dropped. Losing records never changes a verdict.
  */
 #pragma once
 
 #include "agent/agent.h"
 
-#define TELEMETRY_RING_MAX 1024
+#define TELEMETRY_RING_MAX     1024
 #define TELEMETRY_WATCHERS_MAX 16
 
 /* Opens the NFLOG group and the event sockets; the agent is borrowed. */

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/adoption.h"
+
+#include "agent/conntrack.h"
+#include "agent/lookup.h"
+#include "agent/owner.h"
+#include "agent/workload.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "rules/marks.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PORTS 65536
+
+struct adoption {
+	struct agent *agent;
+	struct cut_list *cut;
+	enum slot slot;
+	const struct generation *gen;
+	bool listens[PORTS]; /* TCP: somebody here listens on the port */
+	size_t seen, marked;
+};
+
+static int note_listener(void *user, const struct socket_info *s)
+{
+	((struct adoption *)user)->listens[s->tuple.local_port] = true;
+	return 0;
+}
+
+static bool own_address(const struct agent *a, const struct addr *addr)
+{
+	const struct host *host = workloads_host(a->workloads, SLOT_A);
+
+	if (addr_is_loopback(addr))
+		return true;
+	for (size_t i = 0; host && i < host->address_count; i++) {
+		if (addr_eq(&host->addresses[i], addr))
+			return true;
+	}
+	return false;
+}
+
+static bool runs(const struct conduit *c)
+{
+	return c && c->verdict != LIVE_NONE;
+}
+
+/* Who: the socket's identity, -1 for none. -EAGAIN when it is gone or ambiguous. */
+static int identity_of(struct adoption *ad, const struct socket_info *s)
+{
+	struct workload_answer w;
+
+	if (workloads_resolve(ad->agent->workloads, ad->slot, s->cgroup_id, s->uid, &w) < 0)
+		return -EAGAIN;
+	switch (w.what) {
+	case WORKLOAD_IDENTITY:
+		return w.identity;
+	case WORKLOAD_NOBODY:
+		return -1;
+	case WORKLOAD_AMBIGUOUS:
+	case WORKLOAD_GONE:
+		return -EAGAIN;
+	}
+	return -EAGAIN;
+}
+
+static void tuple_of(const struct socket_info *s, bool inbound, struct ct_flow *f)
+{
+	const struct socket_tuple *t = &s->tuple;
+
+	memset(f, 0, sizeof(*f));
+	f->l4proto = t->l4proto;
+	f->src = inbound ? t->remote : t->local;
+	f->dst = inbound ? t->local : t->remote;
+	f->sport = inbound ? t->remote_port : t->local_port;
+	f->dport = inbound ? t->local_port : t->remote_port;
+}
+
+static void list_cut(struct adoption *ad, const struct ct_flow *f, uint32_t mark)
+{
+	if (!ad->cut->flows)
+		ad->cut->flows = json_array();
+	if (ad->cut->count++ < CUT_LISTED_MAX)
+		(void)json_array_append_new(ad->cut->flows,
+					    agent_flow_json(ad->agent, &f->src, f->sport, &f->dst,
+							    f->dport, f->l4proto, mark, f->packets,
+							    f->bytes, f->state));
+}
+
+/* Entries made before the table existed have no mark, or one that is not ours. */
+static void mark_entry(struct adoption *ad, const struct ct_flow *tuple, uint32_t number)
+{
+	struct err err = {{0}};
+	struct ct_flow found;
+
+	if (conntrack_find(ad->agent->conntrack, tuple, &found, &err) < 0 ||
+	    (found.mark & MARK_NUMBER_MASK) == number)
+		return;
+	if (conntrack_set_mark(ad->agent->conntrack, tuple, number, &err) < 0)
+		log_warn("adoption: %s", err.text);
+	else
+		ad->marked++;
+}
+
+static int adopt_socket(void *user, const struct socket_info *s)
+{
+	struct adoption *ad = user;
+	struct agent *a = ad->agent;
+	bool inbound = s->tuple.l4proto == IPPROTO_TCP && ad->listens[s->tuple.local_port];
+	const struct conduit *c = NULL;
+	struct ct_flow tuple;
+	int identity;
+
+	/* Between two local sockets the one that connected decides for both (R12). */
+	if (!s->tuple.remote.family || (inbound && own_address(a, &s->tuple.remote)))
+		return 0;
+	identity = identity_of(ad, s);
+	if (identity == -EAGAIN)
+		return 0;
+	ad->seen++;
+	tuple_of(s, inbound, &tuple);
+	if (identity >= 0)
+		c = lookup_conduit(ad->gen, (uint32_t)identity, inbound ? LOOKUP_IN : LOOKUP_OUT,
+				   &s->tuple.remote, s->tuple.l4proto, tuple.dport);
+	if (runs(c))
+		mark_entry(ad, &tuple, c->number);
+	else if (identity < 0 && a->mode != MODE_ENFORCE)
+		return 0;
+	else
+		list_cut(ad, &tuple, c ? c->number : 0);
+	return 0;
+}
+
+int adoption_run(struct agent *a, struct cut_list *cut, struct err *err)
+{
+	CLEANUP(freep) struct adoption *ad = mem_calloc(1, sizeof(*ad));
+	CLEANUP(owner_freep) struct owner *owner = NULL;
+	const struct edition *e = agent_edition(a);
+	int r;
+
+	if (!ad)
+		return err_set(err, ENOMEM, "out of memory");
+	ad->agent = a;
+	ad->cut = cut;
+	ad->gen = e->gen;
+	ad->slot = e == &a->candidate ? SLOT_B : SLOT_A;
+	r = owner_open(&owner, err);
+	if (r < 0)
+		return r;
+	r = owner_dump(owner, IPPROTO_TCP, OWNER_STATES_LISTEN, note_listener, ad);
+	if (r >= 0)
+		r = owner_dump(owner, IPPROTO_TCP, OWNER_STATES_CONNECTED, adopt_socket, ad);
+	if (r >= 0)
+		r = owner_dump(owner, IPPROTO_UDP, OWNER_STATES_CONNECTED, adopt_socket, ad);
+	if (r < 0)
+		return err_set(err, -r, "adoption: sockets cannot be listed: %s", strerror(-r));
+	if (ad->seen)
+		log_info("adoption: %zu connections seen, %zu marked, %zu without a permission",
+			 ad->seen, ad->marked, cut->count);
+	return 0;
+}
+
+/* --- obstacles ---------------------------------------------------------------------------- */
+
+struct meddler {
+	bool found;
+	struct nft_foreign what;
+};
+
+static void note_meddler(void *user, const struct nft_foreign *f)
+{
+	struct meddler *m = user;
+
+	if (!m->found && f->kind == NFT_FOREIGN_CT_MARK) {
+		m->found = true;
+		m->what = *f;
+	}
+}
+
+int adoption_obstacles(struct agent *a, struct err *err)
+{
+	struct meddler m = {0};
+	int r;
+
+	if (!a->enforcing)
+		return err_set(err, EBUSY, "the table is not in the kernel: %s",
+			       a->drift ? a->drift : "see bailiwick status");
+	if (!a->confirmed.revision)
+		return err_set(err, EBUSY,
+			       "no policy has been applied: every identity would be cut off; "
+			       "bailiwick apply DIR first, or --force");
+	r = nft_scan_foreign(a->nft, note_meddler, &m, err);
+	if (r < 0)
+		return r;
+	if (m.found)
+		return err_set(
+			err, EBUSY,
+			"table %s, chain %s writes the conntrack mark, which names flows here; "
+			"remove that rule, or --force",
+			m.what.table, m.what.chain);
+	return 0;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Flows of the kernel's table with their names: what runs, what a change cuts. */
+#include "agent/agent.h"
+
+#include "agent/conntrack.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "rules/marks.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cut_list_done(struct cut_list *c)
+{
+	json_decref(c->flows);
+	memset(c, 0, sizeof(*c));
+}
+
+const struct conduit *agent_conduit(const struct agent *a, uint32_t mark,
+				    const struct generation **ret_gen)
+{
+	const struct generation *gens[] = {agent_edition(a)->gen, a->confirmed.gen,
+					   a->candidate.gen};
+	uint32_t number = mark & MARK_NUMBER_MASK;
+
+	if (mark >= MARK_IDENTITY_MIN)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_LEN(gens); i++) {
+		const struct conduit *c = gens[i] ? generation_find(gens[i], number) : NULL;
+
+		if (c) {
+			*ret_gen = gens[i];
+			return c;
+		}
+	}
+	return NULL;
+}
+
+static const char *party_name(const struct generation *gen, uint32_t index)
+{
+	const struct party *p = &gen->parties[index];
+
+	return p->name ? p->name : p->identity ? p->identity : p->node;
+}
+
+static const char *protocol_name(uint8_t l4proto)
+{
+	switch (l4proto) {
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_UDP:
+		return "udp";
+	case IPPROTO_ICMP:
+		return "icmp";
+	case IPPROTO_ICMPV6:
+		return "icmpv6";
+	default:
+		return "other";
+	}
+}
+
+static json_t *endpoint_json(const struct addr *a, uint16_t port, bool with_port)
+{
+	char text[ADDR_TEXT_MAX], whole[ADDR_TEXT_MAX + 10];
+
+	(void)addr_format(text, a);
+	if (!with_port)
+		return json_string(text);
+	(void)snprintf(whole, sizeof(whole), a->family == AF_INET6 ? "[%s]:%u" : "%s:%u", text,
+		       port);
+	return json_string(whole);
+}
+
+json_t *agent_flow_json(const struct agent *a, const struct addr *src, uint16_t sport,
+			const struct addr *dst, uint16_t dport, uint8_t l4proto, uint32_t mark,
+			uint64_t packets, uint64_t bytes, const char *state)
+{
+	const struct generation *gen = NULL;
+	const struct conduit *c = agent_conduit(a, mark, &gen);
+	bool ports = l4proto == IPPROTO_TCP || l4proto == IPPROTO_UDP;
+	bool unclaimed = mark >= MARK_UNCLAIMED_MIN && mark <= MARK_UNCLAIMED_MAX;
+	const char *none = unclaimed ? "unclaimed" : "unknown";
+
+	return json_pack(
+		"{s:I,s:s,s:o,s:o,s:s,s:s,s:I,s:I,s:s}", "conduit",
+		(json_int_t)(mark & MARK_NUMBER_MASK), "proto", protocol_name(l4proto), "src",
+		endpoint_json(src, sport, ports), "dst", endpoint_json(dst, dport, ports), "from",
+		c ? party_name(gen, c->from) : none, "to", c ? party_name(gen, c->to) : none,
+		"packets", (json_int_t)packets, "bytes", (json_int_t)bytes, "state", state);
+}
+
+struct collecting {
+	struct agent *agent;
+	const uint32_t *numbers;
+	size_t count;
+	struct cut_list *cut;
+};
+
+static int by_number(const void *key, const void *element)
+{
+	uint32_t x = *(const uint32_t *)key, y = *(const uint32_t *)element;
+
+	return x < y ? -1 : x > y;
+}
+
+static int collect(void *user, const struct ct_flow *f)
+{
+	struct collecting *c = user;
+	uint32_t number = f->mark & MARK_NUMBER_MASK;
+
+	if (!f->mark || f->mark >= MARK_IDENTITY_MIN ||
+	    !bsearch(&number, c->numbers, c->count, sizeof(number), by_number))
+		return 0;
+	if (c->cut->count++ < CUT_LISTED_MAX)
+		(void)json_array_append_new(c->cut->flows,
+					    agent_flow_json(c->agent, &f->src, f->sport, &f->dst,
+							    f->dport, f->l4proto, f->mark,
+							    f->packets, f->bytes, f->state));
+	return 0;
+}
+
+int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struct cut_list *cut)
+{
+	struct collecting c = {a, numbers, count, cut};
+	struct err err = {{0}};
+	int r;
+
+	if (!cut->flows)
+		cut->flows = json_array();
+	if (!cut->flows)
+		return -ENOMEM;
+	r = conntrack_dump(a->conntrack, collect, &c, &err);
+	if (r < 0)
+		log_warn("flow table: %s", err.text);
+	return r;
+}
+
+int agent_flows_lost(struct agent *a, const struct generation *from, const struct generation *to,
+		     struct cut_list *cut)
+{
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	size_t n = 0, cap = 0;
+
+	if (!from || !to)
+		return 0;
+	for (size_t i = 0; i < from->conduit_count; i++) {
+		const struct conduit *c = &from->conduits[i], *other;
+
+		other = generation_find(to, c->number);
+		if (c->verdict == LIVE_NONE || (other && other->verdict != LIVE_NONE))
+			continue;
+		if (vec_grow(&numbers, &cap, n + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
+			return -ENOMEM;
+		numbers[n++] = c->number;
+	}
+	return n ? agent_flows_of(a, numbers, n, cut) : 0;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Policies in force and on probation. The switch between them is one kernel element with a
+ * timeout, candidate_on: adding it activates the candidate, its expiry is the fall-back also when
+ * this process is dead, making it permanent is the confirmation (R15).
+ */
+#include "agent/agent.h"
+
+#include "agent/store.h"
+#include "agent/telemetry.h"
+#include "agent/workload.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/zone.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void edition_done(struct edition *e)
+{
+	generation_free(e->gen);
+	policy_free(e->policy);
+	memset(e, 0, sizeof(*e));
+}
+
+const struct edition *agent_edition(const struct agent *a)
+{
+	return a->candidate.policy && a->candidate_on ? &a->candidate : &a->confirmed;
+}
+
+void agent_compile_input(const struct agent *a, const struct policy *policy,
+			 struct compile_input *ret)
+{
+	*ret = (struct compile_input){
+		.policy = policy,
+		.view = a->view,
+		.essentials = &a->config.essentials,
+		.overlay = &a->overlay,
+		.now = wall_now(),
+		.clock_trusted = a->clock_trusted,
+		.local_time = zone_local_time(),
+	};
+	/* Own addresses are part of the host; each slot has the same ones. */
+	{
+		const struct host *host = workloads_host(a->workloads, SLOT_A);
+
+		ret->addresses = host ? host->addresses : NULL;
+		ret->address_count = host ? host->address_count : 0;
+	}
+}
+
+int agent_compile(struct agent *a, struct generation **ret_confirmed,
+		  struct generation **ret_candidate, struct err *err)
+{
+	CLEANUP(generation_freep) struct generation *confirmed = NULL;
+	struct compile_input in;
+	int r;
+
+	agent_compile_input(a, a->confirmed.policy, &in);
+	in.also_cut = a->candidate.policy;
+	r = compile_generation(&in, a->conduit_numbers, a->identity_numbers, &confirmed, err);
+	if (r < 0)
+		return err_prefix(err, r, "policy revision %" PRIu64, a->confirmed.revision);
+	if (a->candidate.policy) {
+		agent_compile_input(a, a->candidate.policy, &in);
+		in.also_cut = a->confirmed.policy;
+		r = compile_generation(&in, a->conduit_numbers, a->identity_numbers, ret_candidate,
+				       err);
+		if (r < 0)
+			return err_prefix(err, r, "policy revision %" PRIu64,
+					  a->candidate.revision);
+	}
+	*ret_confirmed = TAKE_PTR(confirmed);
+	return 0;
+}
+
+/* --- probation ---------------------------------------------------------------------------- */
+
+/* A change that needs several reconciliations, one after the other. */
+struct passage {
+	struct agent *agent;
+	reconciled call;
+	void *user;
+	int64_t seconds;
+	struct cut_list cut;
+};
+
+static void passage_end(struct passage *p, int r, const struct err *err)
+{
+	if (p->call)
+		p->call(p->user, r, err, &p->cut);
+	cut_list_done(&p->cut);
+	free(p);
+}
+
+static struct passage *passage_new(struct agent *a, reconciled call, void *user)
+{
+	struct passage *p = mem_calloc(1, sizeof(*p));
+
+	if (p)
+		*p = (struct passage){.agent = a, .call = call, .user = user};
+	return p;
+}
+
+static void passage_cut(struct passage *p, const struct cut_list *cut)
+{
+	if (!cut || !cut->flows)
+		return;
+	if (!p->cut.flows)
+		p->cut.flows = json_array();
+	(void)json_array_extend(p->cut.flows, cut->flows);
+	p->cut.count += cut->count;
+}
+
+static void candidate_forget(struct agent *a)
+{
+	struct err err = {{0}};
+
+	(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, &err);
+	edition_done(&a->candidate);
+	a->candidate_on = false;
+	a->candidate_falls_back.s = 0;
+}
+
+static void candidate_loaded(void *user, int r, const struct err *load_err,
+			     const struct cut_list *cut)
+{
+	struct passage *p = user;
+	struct agent *a = p->agent;
+	struct err err = {{0}};
+
+	passage_cut(p, cut);
+	if (r < 0) {
+		err = *load_err;
+		candidate_forget(a);
+		(void)agent_save(a, NULL);
+		agent_touch(a, DIRTY_POLICY);
+		passage_end(p, r, &err);
+		return;
+	}
+	/* The flows that the candidate cuts are looked up before it judges them. */
+	(void)agent_flows_lost(a, a->confirmed.gen, a->candidate.gen, &p->cut);
+	a->candidate_falls_back.s = wall_now().s + p->seconds;
+	r = agent_save(a, &err);
+	if (r >= 0)
+		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, (uint64_t)p->seconds * 1000, &err);
+	if (r < 0) {
+		candidate_forget(a);
+		(void)agent_save(a, NULL);
+		agent_touch(a, DIRTY_POLICY);
+	} else {
+		a->candidate_on = true;
+		log_info("policy revision %" PRIu64 " on probation for %" PRId64 " s",
+			 a->candidate.revision, p->seconds);
+	}
+	passage_end(p, r, &err);
+}
+
+int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds, reconciled call,
+			  void *user, struct err *err)
+{
+	struct passage *p;
+	int r;
+
+	if (a->candidate.policy)
+		return err_set(err, EBUSY,
+			       "revision %" PRIu64
+			       " is on probation; bailiwick confirm or bailiwick rollback first",
+			       a->candidate.revision);
+	r = workloads_set_policy(a->workloads, SLOT_B, take->policy, a->view, &a->config.essentials,
+				 err);
+	if (r < 0)
+		return r;
+	p = passage_new(a, call, user);
+	if (!p)
+		return err_set(err, ENOMEM, "out of memory");
+	p->seconds = seconds;
+	a->candidate = *take;
+	memset(take, 0, sizeof(*take));
+	return agent_reconcile(a, DIRTY_POLICY, candidate_loaded, p, err);
+}
+
+/* --- confirmation ------------------------------------------------------------------------- */
+
+/*
+ * The switch becomes permanent, so the candidate judges whatever happens next. Then slot A, which
+ * nothing looks at, is filled with it ("doubling"), then the switch goes, then slot B is emptied.
+ * A crash anywhere leaves the candidate in force; the next start finishes the work.
+ */
+static void confirm_cleaned(void *user, int r, const struct err *err, const struct cut_list *cut)
+{
+	struct passage *p = user;
+
+	passage_cut(p, cut);
+	if (r == 0)
+		log_info("policy revision %" PRIu64 " in force", p->agent->confirmed.revision);
+	passage_end(p, r, err);
+}
+
+static void confirm_doubled(void *user, int r, const struct err *double_err,
+			    const struct cut_list *cut)
+{
+	struct passage *p = user;
+	struct agent *a = p->agent;
+	struct err err = *double_err;
+
+	passage_cut(p, cut);
+	if (r >= 0)
+		r = nft_switch_clear(a->nft, SET_CANDIDATE_ON, &err);
+	if (r >= 0) {
+		a->doubling = false;
+		r = agent_reconcile(a, DIRTY_POLICY, confirm_cleaned, p, &err);
+	}
+	if (r < 0)
+		passage_end(p, r, &err);
+}
+
+int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct err *err)
+{
+	struct passage *p = passage_new(a, call, user);
+
+	if (!p)
+		return err_set(err, ENOMEM, "out of memory");
+	a->doubling = true;
+	return agent_reconcile(a, DIRTY_POLICY, confirm_doubled, p, err);
+}
+
+static int gate_check(struct agent *a, struct err *err)
+{
+	bool on = false, ok = false;
+	uint64_t left;
+	int r;
+
+	if (!a->candidate.policy)
+		return err_set(err, ENOENT, "nothing is on probation");
+	r = nft_switch_get(a->nft, SET_CANDIDATE_ON, &on, &left, err);
+	if (r < 0)
+		return r;
+	if (!on)
+		return err_set(err, ETIME,
+			       "the time to confirm is over; the kernel has fallen back");
+	if (a->drift)
+		return err_set(err, EBUSY, "not confirmed: kernel differs from policy: %s",
+			       a->drift);
+	r = nft_check_chains(a->nft, &a->shape, &ok, err);
+	if (r >= 0 && !ok)
+		return err_set(err, EBUSY,
+			       "not confirmed: the chains were changed by somebody else");
+	return r;
+}
+
+int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err)
+{
+	int r = gate_check(a, err);
+
+	if (r >= 0)
+		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, 0, err);
+	if (r < 0)
+		return r;
+	edition_done(&a->confirmed);
+	a->confirmed = a->candidate;
+	memset(&a->candidate, 0, sizeof(a->candidate));
+	a->candidate_on = false;
+	a->candidate_falls_back.s = 0;
+	(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, err);
+	r = workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
+				 &a->config.essentials, err);
+	if (r >= 0)
+		r = agent_save(a, err);
+	return r < 0 ? r : agent_confirm_finish(a, call, user, err);
+}
+
+int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
+			     struct err *err)
+{
+	struct passage *p;
+	int r;
+
+	if (!a->candidate.policy)
+		return err_set(err, ENOENT, "nothing is on probation");
+	p = passage_new(a, call, user);
+	if (!p)
+		return err_set(err, ENOMEM, "out of memory");
+	(void)agent_flows_lost(a, a->candidate.gen, a->confirmed.gen, &p->cut);
+	r = nft_switch_clear(a->nft, SET_CANDIDATE_ON, err);
+	if (r < 0) {
+		p->call = NULL;
+		passage_end(p, r, err);
+		return r;
+	}
+	log_warn("policy revision %" PRIu64 " rolled back: %s", a->candidate.revision, why);
+	agent_history(a, a->candidate.revision, a->candidate.digest, "bailiwickd", why,
+		      "rolled_back");
+	candidate_forget(a);
+	if (agent_save(a, err) < 0)
+		log_warn("%s", err->text);
+	return agent_reconcile(a, DIRTY_POLICY, confirm_cleaned, p, err);
+}
+
+/* Called every second: the kernel may have fallen back by itself. */
+void agent_candidate_tick(struct agent *a, struct wall now)
+{
+	struct err err = {{0}};
+	uint64_t left = 0;
+	bool on = true;
+
+	if (!a->candidate_on || now.s < a->candidate_falls_back.s)
+		return;
+	if (nft_switch_get(a->nft, SET_CANDIDATE_ON, &on, &left, &err) < 0 || on)
+		return;
+	if (agent_candidate_rollback(a, "not confirmed in time", NULL, NULL, &err) < 0)
+		log_error("%s", err.text);
+}
+
+/* --- replacement without probation -------------------------------------------------------- */
+
+struct replacement {
+	struct agent *agent;
+	struct edition before;
+	reconciled call;
+	void *user;
+};
+
+static void replaced(void *user, int r, const struct err *apply_err, const struct cut_list *cut)
+{
+	struct replacement *x = user;
+	struct agent *a = x->agent;
+	struct err err = *apply_err;
+
+	if (r < 0) {
+		/* The last good policy stays: what judges now was compiled from it. */
+		x->before.gen = TAKE_PTR(a->confirmed.gen);
+		edition_done(&a->confirmed);
+		a->confirmed = x->before;
+		memset(&x->before, 0, sizeof(x->before));
+		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
+					   &a->config.essentials, NULL);
+		agent_touch(a, DIRTY_POLICY);
+	} else {
+		r = agent_save(a, &err);
+		log_info("policy revision %" PRIu64 " in force", a->confirmed.revision);
+	}
+	if (x->call)
+		x->call(x->user, r, &err, cut);
+	edition_done(&x->before);
+	free(x);
+}
+
+int agent_policy_replace(struct agent *a, struct edition *take, reconciled call, void *user,
+			 struct err *err)
+{
+	struct replacement *x;
+	int r;
+
+	if (a->candidate.policy)
+		return err_set(err, EBUSY,
+			       "revision %" PRIu64
+			       " is on probation; bailiwick confirm or bailiwick rollback first",
+			       a->candidate.revision);
+	r = workloads_set_policy(a->workloads, SLOT_A, take->policy, a->view, &a->config.essentials,
+				 err);
+	if (r < 0)
+		return r;
+	x = mem_calloc(1, sizeof(*x));
+	if (!x)
+		return err_set(err, ENOMEM, "out of memory");
+	*x = (struct replacement){.agent = a, .before = a->confirmed, .call = call, .user = user};
+	a->confirmed = *take;
+	a->confirmed.gen = TAKE_PTR(x->before.gen);
+	memset(take, 0, sizeof(*take));
+	return agent_reconcile(a, DIRTY_POLICY, replaced, x, err);
+}

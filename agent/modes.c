@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * observe, selective, enforce (DESIGN section 3, "Modes"), and what of them lives in the kernel:
+ * observe is one element, the answer to unclaimed processes one chain. A mode with an end is kept
+ * by the kernel too where falling back means letting pass: `observe --for` by the element's own
+ * timeout, enforcement on trial by trial_on; so a trial that locks the operator out ends although
+ * the agent is dead. A trial of `enforce` over `selective` ends in observe in the kernel, and in
+ * selective as soon as an agent runs.
+ */
+#include "agent/agent.h"
+
+#include "agent/adoption.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+static bool on_trial(const struct agent *a)
+{
+	return a->mode_until.s && a->mode > a->mode_before;
+}
+
+void agent_shape(const struct agent *a, struct table_shape *ret)
+{
+	*ret = a->shape;
+	ret->unclaimed = a->mode == MODE_ENFORCE ? UNCLAIMED_DENY : UNCLAIMED_PASS;
+	ret->trial = on_trial(a);
+}
+
+static uint64_t ms_until(struct wall end)
+{
+	int64_t left = end.s - wall_now().s;
+
+	return left > 0 ? (uint64_t)left * 1000 : 1;
+}
+
+int agent_mode_apply(struct agent *a, struct err *err)
+{
+	int r;
+
+	if (on_trial(a)) {
+		r = nft_switch_set(a->nft, SET_TRIAL_ON, ms_until(a->mode_until), err);
+		if (r < 0)
+			return r;
+	}
+	if (a->mode == MODE_OBSERVE && !a->mode_until.s)
+		return nft_switch_set(a->nft, SET_OBSERVE_ON, 0, err);
+	if (a->mode == MODE_OBSERVE)
+		return nft_switch_set(a->nft, SET_OBSERVE_ON, ms_until(a->mode_until), err);
+	r = nft_switch_clear(a->nft, SET_OBSERVE_ON, err);
+	if (r >= 0 && !on_trial(a))
+		r = nft_switch_clear(a->nft, SET_TRIAL_ON, err);
+	return r;
+}
+
+struct mode_change {
+	struct agent *agent;
+	enum node_mode before, mode_before;
+	struct wall until_before;
+	reconciled call;
+	void *user;
+};
+
+static void mode_changed(void *user, int r, const struct err *load_err, const struct cut_list *cut)
+{
+	struct mode_change *m = user;
+	struct agent *a = m->agent;
+	struct err err = *load_err;
+	struct cut_list mine = {0};
+
+	(void)cut;
+	/* Flows older than the table get their marks while nothing is denied yet (R22). */
+	if (r >= 0 && a->mode != MODE_OBSERVE)
+		r = adoption_run(a, &mine, &err);
+	if (r >= 0)
+		r = agent_mode_apply(a, &err);
+	if (r < 0) {
+		a->mode = m->before;
+		a->mode_before = m->mode_before;
+		a->mode_until = m->until_before;
+		agent_touch(a, DIRTY_SHAPE);
+	} else {
+		r = agent_save(a, &err);
+		log_info("mode %s", mode_name(a->mode));
+	}
+	if (m->call)
+		m->call(m->user, r, &err, &mine);
+	cut_list_done(&mine);
+	free(m);
+}
+
+int agent_mode_set(struct agent *a, enum node_mode mode, int64_t seconds, bool force,
+		   reconciled call, void *user, struct err *err)
+{
+	struct mode_change *m;
+	int r;
+
+	if (mode != MODE_OBSERVE && !force) {
+		r = adoption_obstacles(a, err);
+		if (r < 0)
+			return r;
+	}
+	m = mem_calloc(1, sizeof(*m));
+	if (!m)
+		return err_set(err, ENOMEM, "out of memory");
+	*m = (struct mode_change){.agent = a,
+				  .before = a->mode,
+				  .mode_before = a->mode_before,
+				  .until_before = a->mode_until,
+				  .call = call,
+				  .user = user};
+	if (!a->mode_until.s)
+		a->mode_before = a->mode;
+	a->mode = mode;
+	a->mode_until.s = seconds > 0 ? wall_now().s + seconds : 0;
+	if (!a->mode_until.s)
+		a->mode_before = mode;
+	return agent_reconcile(a, DIRTY_SHAPE, mode_changed, m, err);
+}
+
+void agent_mode_tick(struct agent *a, struct wall now)
+{
+	struct err err = {{0}};
+
+	if (!a->mode_until.s || now.s < a->mode_until.s)
+		return;
+	log_info("mode %s ends, %s again", mode_name(a->mode), mode_name(a->mode_before));
+	if (agent_mode_set(a, a->mode_before, 0, true, NULL, NULL, &err) < 0)
+		log_error("mode: %s", err.text);
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/questions.h"
+
+#include "agent/lookup.h"
+#include "agent/owner.h"
+#include "agent/workload.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "rules/marks.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+
+#include <linux/netfilter.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Packets whose cgroup is being entered; answered together after one transaction. */
+#define WAITING_MAX 1024
+
+struct waiting {
+	uint16_t queue;
+	uint32_t id;
+};
+
+struct questions {
+	struct owner *owner;
+	struct waiting waiting[WAITING_MAX];
+	size_t waiting_count;
+};
+
+static void tuple_of(const struct queue_packet *p, struct socket_tuple *t)
+{
+	bool out = p->hook == NF_INET_LOCAL_OUT;
+
+	*t = (struct socket_tuple){
+		.l4proto = p->packet.l4proto,
+		.local = out ? p->packet.src : p->packet.dst,
+		.remote = out ? p->packet.dst : p->packet.src,
+		.local_port = out ? p->packet.sport : p->packet.dport,
+		.remote_port = out ? p->packet.dport : p->packet.sport,
+		.ifindex = out ? p->ifindex_out : p->ifindex_in,
+	};
+}
+
+static void answer(struct agent *a, const struct queue_packet *p, enum queue_answer what,
+		   enum reason reason)
+{
+	(void)queue_verdict(a->queue, p->queue, p->id, what, false, 0, reason);
+}
+
+static enum slot slot_in_force(const struct agent *a)
+{
+	return a->candidate_on ? SLOT_B : SLOT_A;
+}
+
+/* Both slots must know the cgroup: the switch between them may come at any packet. */
+static int resolve_both(struct agent *a, const struct socket_info *s, struct workload_answer *ret,
+			bool *ret_changed)
+{
+	struct workload_answer other;
+	int r;
+
+	r = workloads_resolve(a->workloads, slot_in_force(a), s->cgroup_id, s->uid, ret);
+	*ret_changed = r >= 0 && ret->host_changed;
+	if (r < 0 || !a->candidate.policy)
+		return r;
+	if (workloads_resolve(a->workloads, slot_in_force(a) == SLOT_A ? SLOT_B : SLOT_A,
+			      s->cgroup_id, s->uid, &other) >= 0)
+		*ret_changed |= other.host_changed;
+	return r;
+}
+
+static void wait_for_element(struct agent *a, const struct queue_packet *p)
+{
+	struct questions *q = a->questions;
+
+	if (q->waiting_count == WAITING_MAX) {
+		answer(a, p, QUEUE_DROP, REASON_QUEUE_FULL);
+		return;
+	}
+	q->waiting[q->waiting_count++] = (struct waiting){p->queue, p->id};
+	a->dirty |= DIRTY_HOST;
+}
+
+/* The packet gets the mark that the sets would have given it, had the kernel known the listener. */
+static void answer_conduit(struct agent *a, const struct queue_packet *p, int identity)
+{
+	const struct generation *gen = agent_edition(a)->gen;
+	const struct conduit *c = NULL;
+	uint32_t mark;
+
+	if (identity < 0) {
+		mark = a->mode == MODE_ENFORCE ? 0 : a->shape.unclaimed_mark;
+	} else {
+		c = lookup_conduit(gen, (uint32_t)identity,
+				   p->hook == NF_INET_LOCAL_OUT ? LOOKUP_OUT : LOOKUP_IN,
+				   p->hook == NF_INET_LOCAL_OUT ? &p->packet.dst : &p->packet.src,
+				   p->packet.l4proto, p->packet.dport);
+		mark = c ? c->number : 0;
+	}
+	if (!mark && a->mode == MODE_OBSERVE)
+		mark = a->shape.unclaimed_mark;
+	if (!mark)
+		answer(a, p, QUEUE_DROP, identity < 0 ? REASON_UNCLAIMED : REASON_NO_RULE);
+	else
+		(void)queue_verdict(a->queue, p->queue, p->id, QUEUE_REPEAT, true,
+				    MARK_VERDICT | mark, c ? REASON_PERMITTED : REASON_UNCLAIMED);
+}
+
+static void on_packet(void *user, const struct queue_packet *p)
+{
+	struct agent *a = user;
+	struct workload_answer w = {0};
+	struct socket_tuple t;
+	struct socket_info s;
+	bool changed = false;
+
+	tuple_of(p, &t);
+	if (p->unsupported || owner_find(a->questions->owner, &t, &s) < 0) {
+		answer(a, p, QUEUE_DROP, REASON_NO_SOCKET);
+		return;
+	}
+	if (resolve_both(a, &s, &w, &changed) < 0 || w.what == WORKLOAD_GONE) {
+		answer(a, p, QUEUE_DROP, REASON_UNKNOWN_CGROUP);
+		return;
+	}
+	if (w.what == WORKLOAD_AMBIGUOUS) {
+		answer(a, p, QUEUE_DROP, REASON_AMBIGUOUS);
+		return;
+	}
+	if (changed)
+		wait_for_element(a, p);
+	else if (p->hook == NF_INET_LOCAL_IN && (w.ask_listener || w.has_uid || !w.enterable))
+		answer_conduit(a, p, w.what == WORKLOAD_IDENTITY ? w.identity : -1);
+	else if (w.enterable)
+		/* Entered since this packet was queued: the sets can say it now. */
+		answer(a, p, QUEUE_REPEAT, REASON_PERMITTED);
+	else
+		answer(a, p, QUEUE_DROP, REASON_UNKNOWN_CGROUP);
+}
+
+static void on_burst_end(void *user)
+{
+	struct agent *a = user;
+	struct questions *q = a->questions;
+	struct err err = {{0}};
+	int r;
+
+	if (!q->waiting_count)
+		return;
+	r = agent_reconcile_now(a, DIRTY_HOST, &err);
+	for (size_t i = 0; i < q->waiting_count; i++)
+		(void)queue_verdict(a->queue, q->waiting[i].queue, q->waiting[i].id,
+				    r < 0 ? QUEUE_DROP : QUEUE_REPEAT, false, 0,
+				    r < 0 ? REASON_UNKNOWN_CGROUP : REASON_PERMITTED);
+	q->waiting_count = 0;
+}
+
+static const struct queue_handler handler = {.packet = on_packet, .burst_end = on_burst_end};
+
+#define QUESTION_QUEUES 1
+
+int questions_open(struct agent *a, struct err *err)
+{
+	struct queue_config config = {
+		.first = a->config.queue_first,
+		.count = QUESTION_QUEUES,
+		.max_pending = a->config.queue_max_pending,
+	};
+	int r;
+
+	a->questions = mem_calloc(1, sizeof(*a->questions));
+	if (!a->questions)
+		return err_set(err, ENOMEM, "out of memory");
+	r = owner_open(&a->questions->owner, err);
+	if (r < 0 || a->shape.queue == QUEUE_NONE)
+		return r;
+	a->question_handler = handler;
+	a->question_handler.user = a;
+	return queue_open(&config, a->event, &a->question_handler, &a->queue, err);
+}
+
+void questions_close(struct agent *a)
+{
+	queue_free(a->queue);
+	a->queue = NULL;
+	if (a->questions)
+		owner_free(a->questions->owner);
+	free(a->questions);
+	a->questions = NULL;
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * From intention to kernel: compile what is dirty, compare with what was applied, send the
+ * difference. One job at a time; a large one is sent in several transactions between which the
+ * loop runs, so that a revocation never waits for a load.
+ */
+#include "agent/agent.h"
+
+#include "agent/workload.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int64_t unix_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* --- names of elements -------------------------------------------------------------------- */
+
+static bool label_number(void *user, uint32_t number, char comment[128], struct number_key *ret_key)
+{
+	struct agent *a = user;
+	const struct generation *gen = NULL;
+	const struct conduit *c = NULL;
+
+	if (a->job && a->job->confirmed)
+		c = generation_find(gen = a->job->confirmed, number);
+	if (!c && a->job && a->job->candidate)
+		c = generation_find(gen = a->job->candidate, number);
+	if (!c)
+		c = agent_conduit(a, number, &gen);
+	if (!c)
+		return false;
+	(void)conduit_comment(comment, gen, c);
+	return numbers_key(a->conduit_numbers, number, ret_key) == 0;
+}
+
+static struct nft_labels *labels_of(struct agent *a)
+{
+	a->labels.label = label_number;
+	a->labels.user = a;
+	return &a->labels;
+}
+
+/* --- waiters ------------------------------------------------------------------------------ */
+
+static int waiter_add(struct agent *a, reconciled call, void *user, bool next, struct err *err)
+{
+	struct waiter *w;
+
+	if (!call)
+		return 0;
+	w = mem_calloc(1, sizeof(*w));
+	if (!w)
+		return err_set(err, ENOMEM, "out of memory");
+	*w = (struct waiter){.call = call, .user = user, .next = next, .following = a->waiters};
+	a->waiters = w;
+	return 0;
+}
+
+/* Calls those whose work is done; those that asked during the job wait for the next one. */
+static void waiters_call(struct agent *a, int r, const struct err *err, const struct cut_list *cut)
+{
+	struct waiter *w = a->waiters, *following;
+
+	a->waiters = NULL;
+	for (; w; w = following) {
+		following = w->following;
+		if (w->next) {
+			w->next = false;
+			w->following = a->waiters;
+			a->waiters = w;
+			continue;
+		}
+		w->call(w->user, r, err, cut);
+		free(w);
+	}
+}
+
+/* --- one job ------------------------------------------------------------------------------ */
+
+void agent_job_free(struct job *j)
+{
+	if (!j)
+		return;
+	sd_event_source_disable_unref(j->next_step);
+	nft_apply_free(j->apply);
+	plan_free(j->plan);
+	ruleset_free(j->target);
+	generation_free(j->confirmed);
+	generation_free(j->candidate);
+	cut_list_done(&j->cut);
+	free(j);
+}
+
+/* What the kernel refused, in words of policy: which identity's element it was. */
+static int fault_explain(struct agent *a, const struct nft_fault *fault, int r, struct err *err)
+{
+	char comment[CONDUIT_COMMENT_MAX];
+	struct number_key key;
+
+	if (fault && fault->number && label_number(a, fault->number, comment, &key))
+		return err_prefix(err, r, "kernel refused %s of \"%s\"", fault->object, comment);
+	if (fault && fault->object[0])
+		return err_prefix(err, r, "kernel refused %s", fault->object);
+	return r;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Numbers whose live element goes for good: their flows are the evidence of a cut. */
+static int job_collect_cut(struct agent *a, struct job *j)
+{
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	size_t n = 0, cap = 0;
+
+	for (size_t i = 0; i < j->plan->op_count && j->plan->ops[i].phase == PLAN_CUT; i++) {
+		const struct plan_op *op = &j->plan->ops[i];
+
+		if (op->ref.kind != SET_LIVE || op->action != PLAN_DEL)
+			continue;
+		if (vec_grow(&numbers, &cap, n + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
+			return -ENOMEM;
+		memcpy(&numbers[n++], op->record, sizeof(uint32_t));
+	}
+	if (!n || !a->enforcing)
+		return 0;
+	qsort(numbers, n, sizeof(*numbers), by_number);
+	return agent_flows_of(a, numbers, n, &j->cut);
+}
+
+static void adopt_generations(struct agent *a, struct job *j)
+{
+	if (j->confirmed) {
+		generation_free(a->confirmed.gen);
+		a->confirmed.gen = TAKE_PTR(j->confirmed);
+	}
+	if (j->candidate) {
+		generation_free(a->candidate.gen);
+		a->candidate.gen = TAKE_PTR(j->candidate);
+	}
+}
+
+static void next_change_update(struct agent *a)
+{
+	const struct generation *gens[] = {a->confirmed.gen, a->candidate.gen};
+
+	a->next_change.s = 0;
+	for (size_t i = 0; i < ARRAY_LEN(gens); i++) {
+		int64_t t = gens[i] ? gens[i]->next_change.s : 0;
+
+		if (t && (!a->next_change.s || t < a->next_change.s))
+			a->next_change.s = t;
+	}
+}
+
+/* The job is in the kernel (r == 0) or was refused: then what the kernel holds is read back. */
+static void job_end(struct agent *a, int r, struct err *err)
+{
+	struct job *j = a->job;
+
+	if (r == 0) {
+		adopt_generations(a, j);
+		a->shape = j->target->shape;
+		ruleset_free(a->applied);
+		a->applied = TAKE_PTR(j->target);
+		freep(&a->drift);
+		next_change_update(a);
+	} else {
+		struct err ignored;
+
+		log_error("ruleset not applied, the last one stays: %s", err->text);
+		freep(&a->drift);
+		a->drift = mem_strdup(err->text);
+		if (nft_apply_done_ops(j->apply) > 0)
+			(void)agent_dump(a, &ignored);
+	}
+	a->job = NULL;
+	waiters_call(a, r, err, &j->cut);
+	agent_job_free(j);
+	for (struct waiter *w = a->waiters; w; w = w->following)
+		w->next = false;
+	if (a->dirty)
+		agent_touch(a, a->dirty);
+}
+
+static int on_next_step(sd_event_source *s, void *user)
+{
+	struct agent *a = user;
+	struct err err = {{0}};
+	int r;
+
+	(void)s;
+	r = nft_apply_step(a->job->apply, &err);
+	if (r == 1)
+		return 0;
+	if (r < 0)
+		r = fault_explain(a, nft_apply_fault(a->job->apply), r, &err);
+	job_end(a, r, &err);
+	return 0;
+}
+
+/* First transaction at once; what does not fit goes on from the loop. */
+static int job_run(struct agent *a, bool block, struct err *err)
+{
+	struct job *j = a->job;
+	int r;
+
+	r = nft_apply_begin(a->nft, &j->input, &j->apply, err);
+	if (r < 0) {
+		job_end(a, r, err);
+		return r;
+	}
+	do {
+		r = nft_apply_step(j->apply, err);
+	} while (r == 1 && block);
+	if (r == 1) {
+		r = sd_event_add_defer(a->event, &j->next_step, on_next_step, a);
+		if (r >= 0)
+			r = sd_event_source_set_enabled(j->next_step, SD_EVENT_ON);
+		if (r >= 0)
+			return sd_event_source_set_priority(j->next_step, SD_EVENT_PRIORITY_IDLE);
+	}
+	if (r < 0)
+		r = fault_explain(a, nft_apply_fault(j->apply), r, err);
+	job_end(a, r, err);
+	return r;
+}
+
+/* --- building ----------------------------------------------------------------------------- */
+
+static int job_generations(struct agent *a, struct job *j, struct err *err)
+{
+	if (!(a->dirty & DIRTY_POLICY))
+		return 0;
+	return agent_compile(a, &j->confirmed, &j->candidate, err);
+}
+
+static int job_target(struct agent *a, struct job *j, struct err *err)
+{
+	const struct generation *confirmed = j->confirmed ? j->confirmed : a->confirmed.gen;
+	const struct generation *candidate = j->candidate ? j->candidate : a->candidate.gen;
+	const struct host *host = workloads_host(a->workloads, SLOT_A), *other = NULL;
+	struct table_shape shape;
+
+	if (a->doubling) {
+		candidate = confirmed;
+		other = host;
+	} else if (a->candidate.policy) {
+		other = workloads_host(a->workloads, SLOT_B);
+	} else {
+		candidate = NULL;
+	}
+	if (!host || (candidate && !other))
+		return err_set(err, ENOMEM, "out of memory");
+	agent_shape(a, &shape);
+	return ruleset_build(confirmed, candidate, host, other, &shape, &j->target, err);
+}
+
+static int job_plan(struct agent *a, struct job *j, struct err *err)
+{
+	CLEANUP(freep) uint32_t *rederive = NULL;
+	size_t n = 0;
+	int r = 0;
+
+	if (j->confirmed && a->confirmed.gen)
+		r = generation_rederive(a->confirmed.gen, j->confirmed, &rederive, &n);
+	if (r < 0)
+		return err_set(err, -r, "out of memory");
+	return plan_make(a->applied, j->target, rederive, n, &j->plan, err);
+}
+
+static int job_make(struct agent *a, struct job **ret, struct err *err)
+{
+	struct job *j = mem_calloc(1, sizeof(*j));
+	int r;
+
+	if (!j)
+		return err_set(err, ENOMEM, "out of memory");
+	r = job_generations(a, j, err);
+	if (r >= 0)
+		r = job_target(a, j, err);
+	if (r >= 0)
+		r = job_plan(a, j, err);
+	if (r < 0) {
+		agent_job_free(j);
+		return r;
+	}
+	j->input = (struct nft_apply_input){
+		.plan = j->plan,
+		.old = a->applied,
+		.new_ = j->target,
+		.labels = labels_of(a),
+		.now_ms = unix_ms(),
+		.chains = a->chains_unsure,
+		.quiet = !a->enforcing,
+	};
+	*ret = j;
+	return 0;
+}
+
+static int reconcile(struct agent *a, bool block, struct err *err)
+{
+	struct job *j = NULL;
+	int r;
+
+	r = job_make(a, &j, err);
+	a->dirty = 0;
+	if (r < 0) {
+		log_error("nothing changed: %s", err->text);
+		waiters_call(a, r, err, NULL);
+		return r;
+	}
+	a->job = j;
+	if (plan_is_empty(j->plan) && !j->input.chains) {
+		job_end(a, 0, err);
+		return 0;
+	}
+	r = job_collect_cut(a, j);
+	if (r < 0)
+		log_warn("flows that this change cuts cannot be listed");
+	r = job_run(a, block, err);
+	if (r >= 0)
+		a->chains_unsure = false;
+	return r;
+}
+
+static int on_reconcile(sd_event_source *s, void *user)
+{
+	struct agent *a = user;
+	struct err err = {{0}};
+
+	(void)s;
+	if (!a->job && a->dirty)
+		(void)reconcile(a, false, &err);
+	return 0;
+}
+
+void agent_touch(struct agent *a, unsigned dirty)
+{
+	a->dirty |= dirty;
+	if (a->reconcile_source)
+		(void)sd_event_source_set_enabled(a->reconcile_source, SD_EVENT_ONESHOT);
+}
+
+int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user, struct err *err)
+{
+	int r = waiter_add(a, call, user, a->job != NULL, err);
+
+	if (r < 0)
+		return r;
+	a->dirty |= dirty;
+	if (a->job)
+		return 0;
+	/* Failures reach the caller through its waiter; the return value is for those without one.
+	 */
+	r = reconcile(a, false, err);
+	return call ? 0 : r;
+}
+
+int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err)
+{
+	a->dirty |= dirty;
+	while (a->job) {
+		int r = nft_apply_step(a->job->apply, err);
+
+		if (r != 1)
+			job_end(a, r, err);
+	}
+	return a->dirty ? reconcile(a, true, err) : 0;
+}
+
+/* --- what the kernel holds ---------------------------------------------------------------- */
+
+static void dump_label(void *user, uint32_t number, const char *comment,
+		       const struct number_key *key)
+{
+	struct agent *a = user;
+
+	(void)comment;
+	if (key)
+		(void)numbers_put(a->conduit_numbers, key, number);
+}
+
+#define DUMP_TRIES 5
+
+int agent_dump(struct agent *a, struct err *err)
+{
+	struct nft_dump_input in = {.now_ms = unix_ms(), .label = dump_label, .user = a};
+	struct ruleset *read = NULL;
+	int r = -EAGAIN;
+
+	for (int i = 0; i < DUMP_TRIES && r == -EAGAIN; i++)
+		r = nft_dump(a->nft, &in, &read, err);
+	if (r < 0)
+		return r;
+	ruleset_free(a->applied);
+	a->applied = read;
+	/* A dump says which elements there are, not how the chains read. */
+	a->chains_unsure = true;
+	return 0;
+}

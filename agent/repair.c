@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/repair.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/epoll.h>
+
+static int load_again(struct agent *a, bool from_nothing, struct err *err)
+{
+	enum nft_found found;
+	int r;
+
+	if (from_nothing) {
+		ruleset_free(a->applied);
+		a->applied = NULL;
+		a->enforcing = false;
+		r = nft_start(a->nft, &found, err);
+	} else {
+		r = agent_dump(a, err);
+	}
+	a->chains_unsure = true;
+	if (r >= 0)
+		r = agent_reconcile_now(a, DIRTY_HOST, err);
+	if (r >= 0)
+		r = nft_heartbeat(a->nft, err);
+	if (r >= 0)
+		r = agent_mode_apply(a, err);
+	if (r >= 0 && a->candidate_on)
+		r = nft_switch_set(a->nft, SET_CANDIDATE_ON,
+				   (uint64_t)(a->candidate_falls_back.s > wall_now().s
+						      ? a->candidate_falls_back.s - wall_now().s
+						      : 1) *
+					   1000,
+				   err);
+	if (r >= 0)
+		r = nft_enforce(a->nft, &a->shape, err);
+	a->enforcing = r >= 0;
+	return r;
+}
+
+static void on_foreign(void *user, const struct nft_event *e)
+{
+	struct agent *a = user;
+	struct err err = {{0}};
+	int r;
+
+	switch ((enum nft_event_kind)e->kind) {
+	case NFT_EVENT_OURS_GONE:
+	case NFT_EVENT_OURS_CHANGED:
+		log_error("ALERT: table %s was %s by %s (pid %" PRIu32 "); repairing",
+			  a->config.table, e->kind == NFT_EVENT_OURS_GONE ? "deleted" : "changed",
+			  e->process[0] ? e->process : "somebody", e->pid);
+		break;
+	case NFT_EVENT_LOST:
+		log_warn("table events were lost; reading the table back");
+		break;
+	case NFT_EVENT_OTHER:
+		a->foreign_changed = true;
+		return;
+	}
+	r = load_again(a, e->kind == NFT_EVENT_OURS_GONE, &err);
+	if (r == -ENOENT)
+		r = load_again(a, true, &err);
+	if (r < 0) {
+		freep(&a->drift);
+		a->drift = mem_strdup(err.text);
+		log_error("ALERT: not repaired: %s", err.text);
+	} else if (e->kind != NFT_EVENT_LOST) {
+		a->repairs++;
+		log_warn("table %s repaired", a->config.table);
+	}
+}
+
+static int on_events(sd_event_source *s, int fd, uint32_t revents, void *user)
+{
+	struct agent *a = user;
+	struct err err = {{0}};
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	if (nft_monitor_read(a->monitor, on_foreign, a, &err) < 0)
+		log_warn("table events: %s", err.text);
+	return 0;
+}
+
+int repair_start(struct agent *a, struct err *err)
+{
+	int r = nft_monitor_open(a->nft, &a->monitor, err);
+
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(a->event, &a->monitor_source, nft_monitor_fd(a->monitor), EPOLLIN,
+			    on_events, a);
+	return r < 0 ? err_set(err, -r, "table events") : 0;
+}
+
+void repair_stop(struct agent *a)
+{
+	a->monitor_source = sd_event_source_disable_unref(a->monitor_source);
+	nft_monitor_free(a->monitor);
+	a->monitor = NULL;
+}
