@@ -11,16 +11,16 @@
 #include <string.h>
 
 #define KEYS_MAX 4000000
-#define KEY_MAX (CLAIM_PATH_MAX + 2)
+#define KEY_MAX  (CLAIM_PATH_MAX + 2)
 
 /* Kinds of keys in one table; the first byte of a key. */
-#define KEY_UNIT 'u'	   /* value: list of claims */
-#define KEY_SLICE 's'	   /* value: list of claims */
-#define KEY_PATH 'p'	   /* value: list of claims */
-#define KEY_UID 'i'	   /* value: list of claims by a uid alone */
+#define KEY_UNIT        'u' /* value: list of claims */
+#define KEY_SLICE       's' /* value: list of claims */
+#define KEY_PATH        'p' /* value: list of claims */
+#define KEY_UID         'i' /* value: list of claims by a uid alone */
 #define KEY_ABOVE_SLICE 'S' /* a slice selector names something strictly below this slice */
-#define KEY_ABOVE_PATH 'P'  /* a cgroup selector names something strictly below this path */
-#define KEY_ESSENTIAL 'e'   /* value: unit name, borrowed from the essentials */
+#define KEY_ABOVE_PATH  'P' /* a cgroup selector names something strictly below this path */
+#define KEY_ESSENTIAL   'e' /* value: unit name, borrowed from the essentials */
 
 /* Claims under one key. */
 struct claim_list {
@@ -370,7 +370,7 @@ static int add_entry(struct claims *c, uint32_t identity, const struct workload_
 
 static int add_placed(struct claims *c, const struct policy *policy, const struct view *view)
 {
-	for (size_t i = 0; i < view->placed_count; i++) {
+	for (size_t i = 0; policy != NULL && view != NULL && i < view->placed_count; i++) {
 		int found = policy_find_identity(policy, view->placed[i].identity);
 		const struct identity *id;
 
@@ -442,7 +442,8 @@ void claim_place_init(struct claim_place *ret_place, const char *path)
 	unit_place_parse(path, &ret_place->unit);
 }
 
-/* Depth (components below the cgroup root) at which one selector begins to hold; -1 = it does not. */
+/* Depth (components below the cgroup root) at which one selector begins to hold; -1 = it does not.
+ */
 static int path_depth(const struct claim_place *place, const char *selector)
 {
 	char normal[CLAIM_PATH_MAX];
@@ -524,7 +525,8 @@ static int anchored_in(const struct claims *c, const struct claim_list *l, enum 
 		bool socket, counted = false;
 		int r;
 
-		/* A claim with several path selectors is in several lists; the first kind counts. */
+		/* A claim with several path selectors is in several lists; the first kind counts.
+		 */
 		for (size_t k = 0; k < claim->entry->selector_count; k++)
 			if (claim->entry->selectors[k].kind < first)
 				counted = true;
@@ -546,7 +548,8 @@ static int anchored_by_unit(const struct claims *c, const struct claim_place *pl
 
 	if (place->unit.unit_depth == 0)
 		return 0;
-	r = anchored_in(c, list_find(c, KEY_UNIT, place->unit.unit), SELECTOR_UNIT, place, fn, user);
+	r = anchored_in(c, list_find(c, KEY_UNIT, place->unit.unit), SELECTOR_UNIT, place, fn,
+			user);
 	if (r == 0 && unit_socket_service(place->unit.unit, service))
 		r = anchored_in(c, list_find(c, KEY_UNIT, service), SELECTOR_UNIT, place, fn, user);
 	return r;

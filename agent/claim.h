@@ -19,11 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLAIMS_MAX 200000
+#define CLAIMS_MAX     200000
 #define CLAIM_PATH_MAX 4096
 
 struct claim {
-	uint32_t identity; /* index in the policy */
+	uint32_t identity;                  /* index in the policy */
 	const struct workload_entry *entry; /* borrowed from the policy */
 	bool has_uid, has_gid;
 	uint32_t uid, gid;
@@ -42,8 +42,9 @@ struct claim_names {
 struct claims; /* borrows the policy and the essentials */
 
 /*
- * Claims of the identities that `view` places here. An entry whose user or group is unknown, or that
- * contradicts itself, can hold nowhere: it is left out and told to `problem`.
+ * Claims of the identities that `view` places here; none without policy or view. An entry whose
+ * user or group is unknown, or that contradicts itself, can hold nowhere: it is left out and told
+ * to `problem`.
  */
 int claims_new(const struct policy *policy, const struct view *view,
 	       const struct essentials *essentials, const struct claim_names *names,

@@ -14,12 +14,12 @@
 #include <time.h>
 
 #define OWNER_BUFFER_BYTES 32768
-#define OWNER_ANSWER_MAX 64 /* stale answers that are skipped before giving up */
+#define OWNER_ANSWER_MAX   64 /* stale answers that are skipped before giving up */
 
 /* linux/inet_diag.h of old systems ends earlier; the numbers are kernel interface. */
-#define DIAG_SKV6ONLY 11
+#define DIAG_SKV6ONLY  11
 #define DIAG_CGROUP_ID 21
-#define DIAG_DESTROY 21 /* message type SOCK_DESTROY */
+#define DIAG_DESTROY   21 /* message type SOCK_DESTROY */
 
 struct owner {
 	struct mnl_socket *netlink;
@@ -264,8 +264,8 @@ int owner_find(struct owner *o, const struct socket_tuple *t, struct socket_info
 	if (r < 0)
 		return r;
 	/*
-	 * A SYN may take over a tuple in TIME_WAIT, and an embryonic connection is its listener's: both
-	 * are no full sockets, and the listener is found by asking without a peer.
+	 * A SYN may take over a tuple in TIME_WAIT, and an embryonic connection is its listener's:
+	 * both are no full sockets, and the listener is found by asking without a peer.
 	 */
 	if ((info.state == SOCKET_TIME_WAIT || info.state == SOCKET_SYN_RECV) && info.inode == 0 &&
 	    t->remote.family != 0)
@@ -310,7 +310,8 @@ static int dump_messages(struct dump *d, const char *buffer, int len)
 		}
 		if (h->nlmsg_type == NLMSG_ERROR)
 			return message_error(h);
-		/* After fn ended it, the rest is read and dropped: the socket must be empty again. */
+		/* After fn ended it, the rest is read and dropped: the socket must be empty again.
+		 */
 		if (d->r == 0 && take_message(h, d->l4proto, &info) == 0)
 			d->r = d->fn(d->user, &info);
 	}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Which socket owns a flow: exact questions and dumps by sock_diag (net/ipv4/inet_diag.c,
- * net/ipv4/udp_diag.c), about 3 us each, no procfs. The network namespace is that of the thread that
- * called owner_open().
+ * net/ipv4/udp_diag.c), about 3 us each, no procfs. The network namespace is that of the thread
+ * that called owner_open().
  *
- * The cgroup and the uid are those of the socket, that is of its creator. A socket that is not found
- * or has no inode any more (orphan, TIME_WAIT) has no owner: the caller denies.
+ * The cgroup and the uid are those of the socket, that is of its creator. A socket that is not
+ * found or has no inode any more (orphan, TIME_WAIT) has no owner: the caller denies.
  */
 #pragma once
 
@@ -18,7 +18,7 @@
 struct owner; /* an open NETLINK_SOCK_DIAG socket */
 
 struct socket_tuple {
-	uint8_t l4proto; /* IPPROTO_TCP or IPPROTO_UDP */
+	uint8_t l4proto;           /* IPPROTO_TCP or IPPROTO_UDP */
 	struct addr local, remote; /* one family; remote family 0 = none */
 	uint16_t local_port, remote_port;
 	uint32_t ifindex; /* where the packet travels, for sockets bound to a device; 0 = any */
@@ -37,10 +37,10 @@ enum socket_state {
 
 struct socket_info {
 	struct socket_tuple tuple; /* as the kernel gave it; v4-mapped addresses are IPv4 here */
-	uint8_t state;		   /* enum socket_state */
-	bool v6only;		   /* an IPv6 socket that takes no IPv4 */
+	uint8_t state;             /* enum socket_state */
+	bool v6only;               /* an IPv6 socket that takes no IPv4 */
 	uint32_t uid;
-	uint32_t inode;	    /* 0: no process holds it */
+	uint32_t inode;     /* 0: no process holds it */
 	uint64_t cgroup_id; /* 0: unknown */
 	uint64_t cookie;
 };
@@ -62,11 +62,12 @@ int owner_find_listener(struct owner *o, uint8_t l4proto, const struct addr *loc
 			struct socket_info *ret_info);
 
 /* State masks for owner_dump(). */
-#define OWNER_STATES_ALL UINT32_MAX
+#define OWNER_STATES_ALL    UINT32_MAX
 #define OWNER_STATES_LISTEN (1U << SOCKET_LISTEN)
 /* Connections with a peer: everything but listeners, TIME_WAIT and closed. */
 #define OWNER_STATES_CONNECTED                                                                     \
-	(OWNER_STATES_ALL & ~((1U << SOCKET_LISTEN) | (1U << SOCKET_TIME_WAIT) | (1U << SOCKET_CLOSE)))
+	(OWNER_STATES_ALL &                                                                        \
+	 ~((1U << SOCKET_LISTEN) | (1U << SOCKET_TIME_WAIT) | (1U << SOCKET_CLOSE)))
 
 /* Returns 0 to go on, anything else ends the dump with that value. */
 typedef int (*owner_dump_fn)(void *user, const struct socket_info *info);

@@ -9,18 +9,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define IP4_HEADER_LEN 20
+#define IP4_HEADER_LEN     20
 #define IP4_MORE_FRAGMENTS 0x2000
-#define IP4_OFFSET_MASK 0x1fff
-#define IP6_OFFSET_MASK 0xfff8
+#define IP4_OFFSET_MASK    0x1fff
+#define IP6_OFFSET_MASK    0xfff8
 #define IP6_MORE_FRAGMENTS 0x0001
-#define TCP_WORDS_MIN 5
-#define UDP_HEADER_LEN 8
+#define TCP_WORDS_MIN      5
+#define UDP_HEADER_LEN     8
 
-#define ICMP4_ECHO_REPLY 0
+#define ICMP4_ECHO_REPLY   0
 #define ICMP4_ECHO_REQUEST 8
 #define ICMP6_ECHO_REQUEST 128
-#define ICMP6_ECHO_REPLY 129
+#define ICMP6_ECHO_REPLY   129
 
 static void take_addr(struct cursor *c, uint8_t family, struct addr *ret)
 {

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PACKET_EXTENSIONS_MAX 8	       /* IPv6 extension headers that are followed */
+#define PACKET_EXTENSIONS_MAX      8   /* IPv6 extension headers that are followed */
 #define PACKET_EXTENSION_BYTES_MAX 512 /* and their sum */
 
 #define PACKET_TCP_FIN 0x01
@@ -31,13 +31,13 @@ struct packet {
 	uint32_t tcp_seq;
 	uint8_t icmp_type; /* IPPROTO_ICMP, IPPROTO_ICMPV6 */
 	uint16_t icmp_id;  /* of an echo request or reply */
-	bool fragment;	   /* first fragment of several; later ones are errors (no ports) */
+	bool fragment;     /* first fragment of several; later ones are errors (no ports) */
 };
 
 /*
  * len bytes of an IP packet, the first of the network header. Returns 0; -EBADMSG when a header is
- * malformed or cut short; -EPROTONOSUPPORT for a transport protocol without ports or echo (ret_packet
- * then holds addresses and l4proto: the only case where it is written on failure).
+ * malformed or cut short; -EPROTONOSUPPORT for a transport protocol without ports or echo
+ * (ret_packet then holds addresses and l4proto: the only case where it is written on failure).
  */
 int packet_parse(const void *bytes, size_t len, struct packet *ret_packet);
 

@@ -17,15 +17,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECEIVE_BYTES 65536
+#define RECEIVE_BYTES       65536
 #define RECEIVES_PER_WAKEUP 64 /* then the loop turns: the heartbeat must not starve */
-#define RCVBUF_MIN (1U << 20)
-#define RCVBUF_PER_PACKET 1024 /* copy, attributes, and the kernel's own accounting */
-#define CONFIG_BYTES 512
-#define VERDICT_BYTES 128
-#define CONFIG_ANSWERS_MAX 4096
-#define PROC_BYTES_MAX 65536
-#define PROC_FIELDS 9
+#define RCVBUF_MIN          (1U << 20)
+#define RCVBUF_PER_PACKET   1024 /* copy, attributes, and the kernel's own accounting */
+#define CONFIG_BYTES        512
+#define VERDICT_BYTES       128
+#define CONFIG_ANSWERS_MAX  4096
+#define PROC_BYTES_MAX      65536
+#define PROC_FIELDS         9
 
 /* A packet in the kernel's hands. */
 struct held {
@@ -35,10 +35,12 @@ struct held {
 };
 
 /*
- * Ids of a queue count up, and the kernel holds at most max_pending packets of it: the slot of an id
- * is its low bits, and whatever still sits there is older than everything the kernel can hold.
+ * Ids of a queue count up, and the kernel holds at most max_pending packets of it: the slot of an
+ * id is its low bits. What still sits there when a new one comes was held while thousands were
+ * answered.
  */
 struct one_queue {
+	uint16_t number;
 	struct held *held;
 	uint32_t mask;
 	uint32_t held_count;
@@ -53,6 +55,7 @@ struct queue {
 	struct one_queue queues[QUEUE_NUMBERS_MAX];
 	struct queue_counters counters;
 	uint32_t seq;
+	bool opening;
 	char *buffer;
 };
 
@@ -98,17 +101,15 @@ static int send_verdict(struct queue *q, uint16_t number, uint32_t id, uint32_t 
 	return mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0 ? -errno : 0;
 }
 
-static int answer_held(struct queue *q, uint16_t number, struct held *held,
+static int answer_held(struct queue *q, struct one_queue *one, struct held *held,
 		       enum queue_answer answer, const uint32_t *mark, enum reason reason)
 {
-	struct one_queue *one = queue_by_number(q, number);
-
 	held->used = false;
 	one->held_count--;
 	q->counters.held--;
 	q->counters.by_answer[answer]++;
 	q->counters.by_reason[reason]++;
-	return send_verdict(q, number, held->id, kernel_verdict(answer), mark);
+	return send_verdict(q, one->number, held->id, kernel_verdict(answer), mark);
 }
 
 int queue_verdict(struct queue *q, uint16_t queue, uint32_t id, enum queue_answer answer,
@@ -121,22 +122,20 @@ int queue_verdict(struct queue *q, uint16_t queue, uint32_t id, enum queue_answe
 		q->counters.refused++;
 		return -ENOENT;
 	}
-	return answer_held(q, queue, held, answer, has_mark ? &mark : NULL, reason);
+	return answer_held(q, one, held, answer, has_mark ? &mark : NULL, reason);
 }
 
 /* --- deadlines ------------------------------------------------------------------------------- */
 
-static void expire_queue(struct queue *q, uint16_t number, struct mono now)
+static void expire_queue(struct queue *q, struct one_queue *one, struct mono now)
 {
-	struct one_queue *one = queue_by_number(q, number);
-
 	for (uint32_t i = 0; i <= one->mask && one->held_count > 0; i++) {
 		struct held *held = &one->held[i];
 
 		if (!held->used || mono_ms_since(held->since, now) < QUEUE_HOLD_MS)
 			continue;
 		q->counters.expired++;
-		(void)answer_held(q, number, held, QUEUE_DROP, NULL, REASON_ATTEST_TIMEOUT);
+		(void)answer_held(q, one, held, QUEUE_DROP, NULL, REASON_ATTEST_TIMEOUT);
 	}
 }
 
@@ -156,7 +155,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
 	(void)source;
 	(void)usec;
 	for (uint16_t i = 0; i < q->count; i++)
-		expire_queue(q, (uint16_t)(q->first + i), now);
+		expire_queue(q, &q->queues[i], now);
 	return q->counters.held > 0 ? arm_timer(q) : 0;
 }
 
@@ -207,17 +206,17 @@ static int take_attribute(const struct nlattr *a, void *user)
 	return MNL_CB_OK;
 }
 
-/* Enters the packet; an older one that the kernel cannot hold any more gives way. */
+/* Enters the packet; an older one in its slot is dropped. */
 static void hold(struct queue *q, struct one_queue *one, uint32_t id)
 {
 	struct held *held = &one->held[id & one->mask];
 
 	if (held->used) {
 		q->counters.expired++;
-	} else {
-		one->held_count++;
-		q->counters.held++;
+		(void)answer_held(q, one, held, QUEUE_DROP, NULL, REASON_QUEUE_FULL);
 	}
+	one->held_count++;
+	q->counters.held++;
 	*held = (struct held){.used = true, .id = id, .since = mono_now()};
 }
 
@@ -238,6 +237,11 @@ static void take_packet(struct queue *q, const struct nlmsghdr *h)
 
 	q->counters.received++;
 	hold(q, one, m.p.id);
+	if (q->opening) {
+		/* The caller does not have us yet; a SYN comes again. */
+		(void)queue_verdict(q, m.p.queue, m.p.id, QUEUE_DROP, false, 0, REASON_QUEUE_FULL);
+		return;
+	}
 	if (m.payload != NULL)
 		r = packet_parse(mnl_attr_get_payload(m.payload),
 				 mnl_attr_get_payload_len(m.payload), &m.p.packet);
@@ -269,7 +273,8 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 		ssize_t n = recv(fd, q->buffer, RECEIVE_BYTES, MSG_DONTWAIT);
 
 		if (n < 0 && errno == ENOBUFS) {
-			/* The kernel dropped and counted those packets; the rest is still to be read. */
+			/* The kernel dropped and counted those packets; the rest is still to be
+			 * read. */
 			q->counters.enobufs++;
 			continue;
 		}
@@ -286,7 +291,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 
 /* --- opening --------------------------------------------------------------------------------- */
 
-/* Packets of queues bound earlier may come before the answer; they are judged as usual. */
+/* Packets of queues bound earlier may come before the answer. */
 static int await_ack(struct queue *q)
 {
 	for (unsigned i = 0; i < CONFIG_ANSWERS_MAX; i++) {
@@ -312,7 +317,8 @@ static int bind_queue(struct queue *q, uint16_t number, uint32_t max_pending)
 	struct nfqnl_msg_config_cmd command = {.command = NFQNL_CFG_CMD_BIND};
 	struct nfqnl_msg_config_params params = {.copy_range = htonl(QUEUE_COPY_RANGE),
 						 .copy_mode = NFQNL_COPY_PACKET};
-	/* GSO: a packet is not cut up before we see it; its checksum may be partial, we check none. */
+	/* GSO: a packet is not cut up before we see it; its checksum may be partial, we check none.
+	 */
 	uint32_t flags = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO);
 	uint32_t mask = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN);
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
@@ -351,19 +357,21 @@ static int open_socket(struct queue *q, const struct queue_config *config, struc
 			want = RCVBUF_MIN;
 	}
 	bytes = want > INT32_MAX / 2 ? INT32_MAX / 2 : (int)want;
-	/* FORCE needs CAP_NET_ADMIN in the initial user namespace; less is only more losses, counted. */
+	/* FORCE needs CAP_NET_ADMIN in the initial user namespace; less is only more losses,
+	 * counted. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	return 0;
 }
 
-static int alloc_held(struct one_queue *one, uint32_t max_pending)
+static int init_queue(struct one_queue *one, uint16_t number, uint32_t max_pending)
 {
 	uint32_t size = 1;
 
 	/* Twice what the kernel may hold, so that ids that wrap never meet a live one. */
 	while (size < max_pending * 2)
 		size *= 2;
+	one->number = number;
 	one->held = mem_calloc(size, sizeof(*one->held));
 	one->mask = size - 1;
 	return one->held == NULL ? -ENOMEM : 0;
@@ -375,7 +383,7 @@ static int bind_all(struct queue *q, const struct queue_config *config, struct e
 		uint16_t number = (uint16_t)(q->first + i);
 		int r;
 
-		if (alloc_held(&q->queues[i], config->max_pending) < 0)
+		if (init_queue(&q->queues[i], number, config->max_pending) < 0)
 			return err_set(err, ENOMEM, "queue: out of memory");
 		r = bind_queue(q, number, config->max_pending);
 		if (r == -EPERM || r == -EBUSY)
@@ -423,11 +431,13 @@ int queue_open(const struct queue_config *config, sd_event *event,
 	q->count = config->count;
 	q->event = sd_event_ref(event);
 
+	q->opening = true;
 	r = open_socket(q, config, err);
 	if (r == 0)
 		r = bind_all(q, config, err);
 	if (r < 0)
 		return r;
+	q->opening = false;
 	r = add_sources(q);
 	if (r < 0)
 		return err_set(err, -r, "queue: event loop: %s", strerror(-r));
@@ -485,8 +495,8 @@ int queue_depth(const struct queue *q, struct queue_depth *ret_depth)
 	struct queue_depth depth = {0};
 	uint64_t fields[PROC_FIELDS];
 	size_t len = 0;
-	int r = file_read(AT_FDCWD, "/proc/self/net/netfilter/nfnetlink_queue", PROC_BYTES_MAX, &text,
-			  &len, NULL);
+	int r = file_read(AT_FDCWD, "/proc/self/net/netfilter/nfnetlink_queue", PROC_BYTES_MAX,
+			  &text, &len, NULL);
 
 	if (r < 0)
 		return r;

@@ -17,10 +17,11 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#define QUEUE_COPY_RANGE 128
+#define QUEUE_COPY_RANGE  128
 #define QUEUE_NUMBERS_MAX 8
 #define QUEUE_PENDING_MAX 65536
-#define QUEUE_HOLD_MS 800 /* a packet held longer is dropped: below the first SYN retransmission */
+#define QUEUE_HOLD_MS     800 /* a packet held longer is dropped: below the first SYN retransmission \
+			       */
 
 struct queue; /* all queue numbers of this agent, one netlink socket */
 
@@ -44,7 +45,8 @@ enum queue_answer {
 };
 
 struct queue_handler {
-	/* A packet has come. Answer with queue_verdict(), now or before QUEUE_HOLD_MS have passed. */
+	/* A packet has come. Answer with queue_verdict(), now or before QUEUE_HOLD_MS have passed.
+	 */
 	void (*packet)(void *user, const struct queue_packet *p);
 	/* All packets of this wake-up were handed over: time to send one transaction for all. */
 	void (*burst_end)(void *user); /* may be NULL */
@@ -53,13 +55,13 @@ struct queue_handler {
 
 struct queue_config {
 	uint16_t first, count;
-	uint32_t max_pending; /* per queue, in the kernel and here */
+	uint32_t max_pending;  /* per queue, in the kernel and here */
 	uint32_t rcvbuf_bytes; /* 0 = by max_pending */
 };
 
 /*
- * Binds the queue numbers first .. first+count-1 and listens in `event`. -EBUSY names the queue that
- * another program reads. The handler is borrowed until queue_free().
+ * Binds the queue numbers first .. first+count-1 and listens in `event`. -EBUSY names the queue
+ * that another program reads. The handler is borrowed until queue_free().
  */
 int queue_open(const struct queue_config *config, sd_event *event,
 	       const struct queue_handler *handler, struct queue **ret_queue, struct err *err);
@@ -77,17 +79,17 @@ struct queue_counters {
 	uint64_t received;
 	uint64_t by_answer[QUEUE_REPEAT + 1];
 	uint64_t by_reason[REASON_COUNT];
-	uint64_t enobufs;   /* times the kernel said that it had to drop */
-	uint64_t expired;   /* held longer than QUEUE_HOLD_MS: dropped */
-	uint64_t refused;   /* verdicts given twice or for unknown packets */
-	uint64_t held;	    /* without verdict at this moment */
+	uint64_t enobufs; /* times the kernel said that it had to drop */
+	uint64_t expired; /* held longer than QUEUE_HOLD_MS: dropped */
+	uint64_t refused; /* verdicts given twice or for unknown packets */
+	uint64_t held;    /* without verdict at this moment */
 };
 const struct queue_counters *queue_counters(const struct queue *q);
 
 /* From /proc/net/netfilter/nfnetlink_queue, summed over our queues. */
 struct queue_depth {
-	uint64_t waiting;	/* packets in the kernel's queues */
+	uint64_t waiting;       /* packets in the kernel's queues */
 	uint64_t queue_dropped; /* a queue was full */
-	uint64_t user_dropped;	/* the socket buffer was full */
+	uint64_t user_dropped;  /* the socket buffer was full */
 };
 int queue_depth(const struct queue *q, struct queue_depth *ret_depth);

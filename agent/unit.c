@@ -7,11 +7,12 @@
 #include <string.h>
 
 #define SLICE_SUFFIX ".slice"
-#define SLICE_ROOT "-.slice"
+#define SLICE_ROOT   "-.slice"
 
 /* Characters of unit names, systemd's VALID_CHARS with '@'. */
-static const char unit_characters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      ":-_.\\@";
+static const char unit_characters[] =
+	"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	":-_.\\@";
 
 /* Unit types that have a cgroup (slices apart). */
 static const char *const suffixes[] = {".service", ".scope", ".socket", ".mount", ".swap"};
@@ -100,7 +101,8 @@ static bool next_component(const char **path, char ret_name[UNIT_NAME_MAX])
 	if (len == 0)
 		return false;
 	*path = start + len;
-	/* systemd puts '_' before names that would collide with the kernel's files (cg_escape()). */
+	/* systemd puts '_' before names that would collide with the kernel's files (cg_escape()).
+	 */
 	if (start[0] == '_') {
 		start++;
 		len--;
@@ -116,7 +118,8 @@ static bool is_child_slice(const char *name, const char *parent)
 {
 	char expected[UNIT_NAME_MAX];
 
-	return !str_eq(name, SLICE_ROOT) && slice_parent(name, expected) && str_eq(expected, parent);
+	return !str_eq(name, SLICE_ROOT) && slice_parent(name, expected) &&
+	       str_eq(expected, parent);
 }
 
 void unit_place_parse(const char *path, struct unit_place *ret_place)

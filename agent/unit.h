@@ -4,10 +4,10 @@
  * systemd's cgroup-util.c). Pure.
  *
  * The path is read from its root: slices first, each in the slice that its dashes name, then the
- * first component that is a unit. What comes behind the unit was made by whoever the unit's cgroup is
- * delegated to and says nothing: `system.slice/foo.service/bar.service` is foo.service, everything
- * below user@1000.service is user@1000.service. A component out of place ends the reading: such a
- * path has the slices up to there and no unit.
+ * first component that is a unit. What comes behind the unit was made by whoever the unit's cgroup
+ * is delegated to and says nothing: `system.slice/foo.service/bar.service` is foo.service,
+ * everything below user@1000.service is user@1000.service. A component out of place ends the
+ * reading: such a path has the slices up to there and no unit.
  */
 #pragma once
 
@@ -15,15 +15,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define UNIT_NAME_MAX 256 /* with the NUL; systemd's own limit */
+#define UNIT_NAME_MAX   256 /* with the NUL; systemd's own limit */
 #define UNIT_SLICES_MAX 16
 
 struct unit_place {
 	char slice[UNIT_NAME_MAX]; /* innermost slice; "-.slice" at the root */
 	char unit[UNIT_NAME_MAX];  /* "" when the path names none */
-	uint8_t slice_depth;	   /* components that are slices */
-	uint8_t unit_depth;	   /* slice_depth + 1, or 0 */
-	uint8_t depth;		   /* all components, at most 255 */
+	uint8_t slice_depth;       /* components that are slices */
+	uint8_t unit_depth;        /* slice_depth + 1, or 0 */
+	uint8_t depth;             /* all components, at most 255 */
 };
 
 /*

@@ -3,9 +3,10 @@
  * Which processes are which identity on this host: policy selectors x live cgroups -> struct host.
  *
  * A cgroup is entered when it covers exactly what one identity (or nobody) owns:
- *  - deepest match wins; two identities at one depth are an ambiguity: named, nobody gets the cgroup;
- *  - a cgroup below which a selector may match is not entered itself; its children are entered one by
- *    one, so a child that was never looked at is a question and not its parent's identity (R24);
+ *  - deepest match wins; two identities at one depth are an ambiguity: named, nobody gets the
+ * cgroup;
+ *  - a cgroup below which a selector may match is not entered itself; its children are entered one
+ * by one, so a child that was never looked at is a question and not its parent's identity (R24);
  *  - `exe` and `group` are no kernel keys: the cgroup is entered only while all of its processes
  *    satisfy them, looked at again on events and in workloads_refresh();
  *  - `user` is a kernel key at egress. For listeners it is not (R20): the cgroup is then also a
@@ -13,8 +14,8 @@
  *  - what runs strictly below a delegated cgroup (owned by a user) can be joined by any process of
  *    that user, so an entry must name the user there (R39).
  *
- * What is in no list is unknown: its first packet is a question (workloads_resolve). Traffic when this
- * module fails: a cgroup that could not be read stays unknown, and unknown is refused.
+ * What is in no list is unknown: its first packet is a question (workloads_resolve). Traffic when
+ * this module fails: a cgroup that could not be read stays unknown, and unknown is refused.
  *
  * Two policies may be live at once (commit-confirm): each slot has its own policy, view and host.
  * Everything runs in the caller's event loop; bursts of cgroup events end in one on_change call.
@@ -34,19 +35,22 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#define WORKLOAD_COALESCE_MS 5	 /* from the first cgroup event of a burst to on_change */
+#define WORKLOAD_COALESCE_MS  5  /* from the first cgroup event of a burst to on_change */
 #define WORKLOAD_PROBLEMS_MAX 64 /* texts kept; further ones are counted */
-#define WORKLOAD_PATH_MAX 4096
+#define WORKLOAD_PATH_MAX     4096
 
 struct workloads;
 
 struct workloads_config {
-	const char *cgroup_root; /* NULL, "auto", or a path below the mount ("/sys/fs/..." or relative) */
-	bool deleted_exe_ok;	 /* evidence.deleted_exe: warn; an executable replaced on disk still counts */
-	bool no_fanotify;	 /* inotify although fanotify would work */
+	const char *cgroup_root; /* NULL, "auto", or a path below the mount ("/sys/fs/..." or
+				    relative) */
+	bool deleted_exe_ok;     /* evidence.deleted_exe: warn; an executable replaced on disk still
+				    counts */
+	bool no_fanotify;        /* inotify although fanotify would work */
 };
 
-/* Something in a host changed; call workloads_host() and build again. Never called from inside a call. */
+/* Something in a host changed; call workloads_host() and build again. Never called from inside a
+ * call. */
 typedef void (*workloads_change_fn)(void *user);
 
 /* Finds the cgroup2 mount, starts watching cgroups and addresses. */
@@ -57,9 +61,9 @@ void workloads_free(struct workloads *w);
 void workloads_freep(struct workloads **w);
 
 /*
- * Takes a policy into use: identities that `view` places here. All three are borrowed until the next
- * call for the slot. policy NULL empties the slot. User and group names are looked up here, once.
- * essentials (may be NULL) names the units to report in host->units.
+ * Takes a policy into use: identities that `view` places here. All three are borrowed until the
+ * next call for the slot. policy NULL empties the slot. User and group names are looked up here,
+ * once. essentials (may be NULL) names the units to report in host->units.
  */
 int workloads_set_policy(struct workloads *w, enum slot slot, const struct policy *policy,
 			 const struct view *view, const struct essentials *essentials,
@@ -75,19 +79,19 @@ enum workload_what {
 	WORKLOAD_IDENTITY,  /* belongs to `identity` */
 	WORKLOAD_NOBODY,    /* looked at, belongs to none */
 	WORKLOAD_AMBIGUOUS, /* two identities claim it: refuse */
-	WORKLOAD_GONE,	    /* the cgroup does not exist any more, or id 0: refuse */
+	WORKLOAD_GONE,      /* the cgroup does not exist any more, or id 0: refuse */
 };
 
 struct workload_answer {
 	enum workload_what what;
-	int identity;	     /* index in the slot's policy, -1 unless WORKLOAD_IDENTITY */
-	uint64_t cgroup_id;  /* of the element that covers it, 0 when it has none */
-	uint8_t level;	     /* of that element */
-	bool enterable;	     /* an element can say it; false: only this socket was judged, ask again */
-	bool has_uid;	     /* the element carries the uid */
-	bool ingress_only;   /* identity by socket activation (R41): as a listener only */
-	bool ask_listener;   /* WORKLOAD_NOBODY whose listeners may be somebody's by their uid */
-	bool host_changed;   /* the host did not have it before this call: build, then REPEAT */
+	int identity;       /* index in the slot's policy, -1 unless WORKLOAD_IDENTITY */
+	uint64_t cgroup_id; /* of the element that covers it, 0 when it has none */
+	uint8_t level;      /* of that element */
+	bool enterable; /* an element can say it; false: only this socket was judged, ask again */
+	bool has_uid;   /* the element carries the uid */
+	bool ingress_only; /* identity by socket activation (R41): as a listener only */
+	bool ask_listener; /* WORKLOAD_NOBODY whose listeners may be somebody's by their uid */
+	bool host_changed; /* the host did not have it before this call: build, then REPEAT */
 };
 
 /*
@@ -103,7 +107,8 @@ int workloads_resolve(struct workloads *w, enum slot slot, uint64_t cgroup_id, u
  */
 int workloads_refresh(struct workloads *w);
 
-/* Texts for status: ambiguities, identities without a process here, unknown users, depth, losses. */
+/* Texts for status: ambiguities, identities without a process here, unknown users, depth, losses.
+ */
 size_t workloads_problem_count(struct workloads *w, enum slot slot);
 const char *workloads_problem(struct workloads *w, enum slot slot, size_t index);
 
@@ -114,10 +119,10 @@ int workloads_cgroup_unit(struct workloads *w, uint64_t cgroup_id, char *ret_uni
 uint64_t workloads_cgroup_id(struct workloads *w, const char *path);
 
 struct workloads_counters {
-	uint64_t cgroups;   /* known now */
+	uint64_t cgroups; /* known now */
 	uint64_t events;
 	uint64_t overflows; /* event queue overflowed: everything was walked again */
-	uint64_t lost;	    /* cgroups above the limit: unknown, refused */
+	uint64_t lost;      /* cgroups above the limit: unknown, refused */
 	uint64_t rebuilds;  /* of a struct host */
 	bool fanotify;
 };
