@@ -147,7 +147,8 @@ static int plan_words(struct agent *a, struct incoming *in, bool text, struct er
 		r = plan_make(a->applied, target, rederive, n, &plan, err);
 	if (r < 0)
 		return r;
-	plan_text(plan, a->applied, target, gen, &b);
+	plan_text(plan, target, &(struct ruleset_names){.confirmed = gen, .now_s = wall_now().s},
+		  &b);
 	if (b.r == 0)
 		(void)json_object_set_new(in->words, "text", json_string(b.data ? b.data : ""));
 	return 0;
