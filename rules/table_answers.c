@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * How a denial is recorded and answered, and what observing means.
+ *
+ * A chain per reason, so that the log prefix tells it. A flow that is refused in observe mode is
+ * accepted with mark 0 and logged once in 10 s; mark 0 is classified again at each packet, so a
+ * rule added later adopts it (R14).
+ */
+#include "rules/table_build.h"
+
+#include <errno.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#define LOG_PER_SECOND 100
+#define LOG_BURST      200
+
+static const char *const decisions[] = {
+	[TABLE_LOG_DENY] = "deny",
+	[TABLE_LOG_WOULD] = "would",
+	[TABLE_LOG_WATCH] = "watch",
+};
+
+static const char *const reasons[TABLE_LOG_WHY_COUNT] = {
+	[TABLE_LOG_RULE] = "rule",
+	[TABLE_LOG_ENDED] = "ended",
+	[TABLE_LOG_END] = "end",
+	[TABLE_LOG_UNKNOWN] = "unknown",
+	[TABLE_LOG_UNTRACKED] = "untracked",
+	[TABLE_LOG_RESYNC] = "resync",
+};
+
+int table_log_parse(const char *prefix, enum table_log_decision *ret_decision,
+		    enum table_log_why *ret_why)
+{
+	char want[CHAIN_NAME_MAX];
+
+	for (int d = TABLE_LOG_DENY; d <= TABLE_LOG_WATCH; d++) {
+		for (int w = 0; w < TABLE_LOG_WHY_COUNT; w++) {
+			struct stmt s = table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s",
+						    decisions[d], reasons[w]);
+
+			memcpy(want, s.name, sizeof(want));
+			if (!str_eq(prefix, want))
+				continue;
+			*ret_decision = (enum table_log_decision)d;
+			*ret_why = (enum table_log_why)w;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/*
+ * One line per flow and 10 s. The limit comes before the insertion, so a flood neither fills the
+ * set nor hides other denials for long (R28). Protocols without ports have type and code, or what
+ * their header begins with, as the last field.
+ */
+static void log_flows(struct builder *b, uint8_t set, int saddr, int daddr, int last,
+		      struct stmt ported, const char *decision, const char *why)
+{
+	struct set_ref ref = table_set(set, SLOT_A, 0);
+	const int key[] = {saddr, daddr, LOAD_L4PROTO, last, -1};
+	struct stmt limit = table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND);
+
+	RULE(b, ported, not(table_keyed(STMT_LOOKUP, ref, key)), limit,
+	     table_keyed(STMT_UPDATE, ref, key),
+	     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why));
+}
+
+static void log_chain(struct builder *b, enum table_log_decision d, enum table_log_why w)
+{
+	const char *decision = decisions[d], *why = reasons[w];
+
+	CHAIN(b, "log_%s_%s", decision, why);
+	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_DPORT, has_ports(), decision, why);
+	log_flows(b, SET_DENIED6, LOAD_SADDR6, LOAD_DADDR6, LOAD_DPORT, has_ports(), decision, why);
+	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_SPORT, not(has_ports()), decision,
+		  why);
+	log_flows(b, SET_DENIED6, LOAD_SADDR6, LOAD_DADDR6, LOAD_SPORT, not(has_ports()), decision,
+		  why);
+	RULE(b, go("log_rest"));
+}
+
+/* Whatever is still not in the set was swallowed by the limit. */
+static void log_rest(struct builder *b)
+{
+	struct set_ref v4 = table_set(SET_DENIED4, SLOT_A, 0);
+	struct set_ref v6 = table_set(SET_DENIED6, SLOT_A, 0);
+
+	CHAIN(b, "log_rest");
+	RULE(b, has_ports(), not(found_in(v4, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_DPORT)),
+	     count_as("log_lost"));
+	RULE(b, has_ports(), not(found_in(v6, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_DPORT)),
+	     count_as("log_lost"));
+	RULE(b, not(has_ports()),
+	     not(found_in(v4, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_SPORT)),
+	     count_as("log_lost"));
+	RULE(b, not(has_ports()),
+	     not(found_in(v6, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_SPORT)),
+	     count_as("log_lost"));
+}
+
+/*
+ * A refused packet takes a reserved mark first: the RST that the next statement makes carries the
+ * same conntrack entry and passes our own chains by that mark (R7). For other protocols the scratch
+ * of classification is wiped, so that an entry that was confirmed long ago is classified again
+ * when policy changes.
+ */
+static void answers(struct builder *b)
+{
+	CHAIN(b, "answer");
+	RULE(b, proto_is(IPPROTO_TCP), set_mark(MARK_REFUSED), table_plain(STMT_REJECT_RST));
+	RULE(b, is_identity(), set_mark(0));
+	RULE(b, table_plain(STMT_REJECT_ADMIN));
+	CHAIN(b, "silence");
+	RULE(b, is_identity(), set_mark(0));
+	RULE(b, drop_it());
+	CHAIN(b, "refuse");
+	RULE(b, count_as("refused"));
+	RULE(b, mark_in(SET_DENY_OUT_DROP), go("silence"));
+	RULE(b, go("answer"));
+	CHAIN(b, "denied");
+	RULE(b, is_output(), go("refuse"));
+	RULE(b, count_as("denied"));
+	/* A caller on this very host is told at once that nothing answers there. */
+	RULE(b, table_plain(STMT_IIF_LO), go("answer"));
+	RULE(b, mark_in(SET_DENY_IN_REJECT), go("answer"));
+	RULE(b, go("silence"));
+}
+
+static void observed(struct builder *b)
+{
+	CHAIN(b, "observed");
+	RULE(b, count_as("would_deny"));
+	RULE(b, set_mark(0), accept_it());
+}
+
+/*
+ * observe_who holds identities (no conduit was found: the mark is the local end's) and conduits.
+ * With mode --for the kernel itself falls back to observing when trial_on ends.
+ */
+static void deny_chain(struct builder *b, enum table_log_why w)
+{
+	const char *why = reasons[w];
+
+	log_chain(b, TABLE_LOG_DENY, w);
+	log_chain(b, TABLE_LOG_WOULD, w);
+	CHAIN(b, "would_%s", why);
+	RULE(b, jump("log_would_%s", why));
+	if (w == TABLE_LOG_RESYNC) /* never touches the mark (R1) */
+		RULE(b, count_as("would_deny"), accept_it());
+	else
+		RULE(b, go("observed"));
+	CHAIN(b, "deny_%s", why);
+	RULE(b, switched_on(SET_OBSERVE_ON), go("would_%s", why));
+	if (b->t->shape.trial)
+		RULE(b, not(switched_on(SET_TRIAL_ON)), go("would_%s", why));
+	RULE(b, mark_in(SET_OBSERVE_WHO), go("would_%s", why));
+	RULE(b, jump("log_deny_%s", why));
+	if (w == TABLE_LOG_RESYNC)
+		RULE(b, count_as("denied"), drop_it());
+	else
+		RULE(b, go("denied"));
+}
+
+void table_answers(struct builder *b)
+{
+	log_rest(b);
+	answers(b);
+	observed(b);
+	for (int w = 0; w < TABLE_LOG_WHY_COUNT; w++)
+		deny_chain(b, (enum table_log_why)w);
+	/* No element of live for this mark: was it classified at all? */
+	CHAIN(b, "unjudged");
+	RULE(b, is_identity(), go("deny_rule"));
+	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("deny_untracked"));
+	RULE(b, go("deny_ended"));
+	log_chain(b, TABLE_LOG_WATCH, TABLE_LOG_RULE);
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The path of a packet: base chains and what they lead to. A bare SYN of a new entry and a first
+ * datagram are classified; everything else is one lookup.
+ */
+#include "rules/table_build.h"
+
+#include <linux/if_packet.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+
+#define HOP_LIMIT_LOCAL      255
+#define MLD2_LISTENER_REPORT 143
+
+/* --- built-in essentials --------------------------------------------------------------------- */
+
+/* Neighbour discovery is not tracked, hence has no mark; hop limit 255 proves the same link. */
+static void neighbours(struct builder *b)
+{
+	static const uint8_t discovery[] = {ND_ROUTER_SOLICIT, ND_ROUTER_ADVERT,
+					    ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT};
+	static const uint8_t listeners[] = {MLD_LISTENER_QUERY, MLD_LISTENER_REPORT,
+					    MLD_LISTENER_REDUCTION, MLD2_LISTENER_REPORT};
+
+	CHAIN(b, "discovery");
+	RULE(b, table_value(STMT_HOP_LIMIT, HOP_LIMIT_LOCAL), accept_it());
+	CHAIN(b, "multicast_listeners");
+	RULE(b, table_plain(STMT_SADDR6_LINK_LOCAL), accept_it());
+	RULE(b, table_plain(STMT_SADDR6_ANY), accept_it());
+	CHAIN(b, "neighbours");
+	for (size_t i = 0; i < sizeof(discovery); i++)
+		RULE(b, table_value(STMT_ICMPV6_TYPE, discovery[i]), go("discovery"));
+	for (size_t i = 0; i < sizeof(listeners); i++)
+		RULE(b, table_value(STMT_ICMPV6_TYPE, listeners[i]), go("multicast_listeners"));
+	RULE(b, proto_is(IPPROTO_IGMP), accept_it());
+}
+
+/*
+ * The ICMP error of a rejected datagram quotes a flow that conntrack does not know, so the error is
+ * INVALID. Only the kernel's own are let out: no file, no uid.
+ */
+static void untracked_out(struct builder *b)
+{
+	CHAIN(b, "untracked_out");
+	RULE(b, table_plain(STMT_HAS_UID), go("deny_untracked"));
+	RULE(b, table_value(STMT_ICMP_TYPE, ICMP_DEST_UNREACH), accept_it());
+	RULE(b, table_value(STMT_ICMPV6_TYPE, ICMP6_DST_UNREACH), accept_it());
+	RULE(b, go("deny_untracked"));
+}
+
+/* --- first packets --------------------------------------------------------------------------- */
+
+/*
+ * A TCP packet in mid-stream whose entry has no mark may be of either direction: conntrack calls
+ * the direction "original" that it saw first (R22). No connection can be opened without a SYN, so
+ * trying the other direction too opens nothing.
+ */
+static struct stmt mid_stream(void)
+{
+	return not(table_plain(STMT_SYN_ONLY));
+}
+
+static void classify_out(struct builder *b)
+{
+	CHAIN(b, "classify_out");
+	RULE(b, jump("whose_out"));
+	RULE(b, mark_is(0), go("unknown"));
+	RULE(b, jump("egress"));
+	RULE(b, is_identity(), mid_stream(), jump("ingress_back"));
+	RULE(b, go("unclaimed"));
+	CHAIN(b, "classify_back_out");
+	RULE(b, jump("whose_out"));
+	RULE(b, mark_is(0), go("unknown"));
+	RULE(b, jump("ingress_back"));
+	RULE(b, is_identity(), mid_stream(), jump("egress"));
+	RULE(b, go("unclaimed"));
+}
+
+/* Datagrams to a group reach every socket on the port, so they are never an identity's (R26). */
+static void classify_in(struct builder *b)
+{
+	CHAIN(b, "receiver");
+	RULE(b, jump("whose_in"));
+	/* Sockets of tunnels belong to whoever set the tunnel up, often to nobody known. */
+	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), jump("kernel_listener"));
+	RULE(b, mark_is(0), jump("kernel_listener"));
+	RULE(b, mark_is(0), go("unknown"));
+	CHAIN(b, "classify_in");
+	RULE(b, jump("receiver"));
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), jump("kernel_ports"));
+	RULE(b, table_value(STMT_PKTTYPE, PACKET_BROADCAST), go("unclaimed"));
+	RULE(b, table_value(STMT_PKTTYPE, PACKET_MULTICAST), go("unclaimed"));
+	RULE(b, jump("ingress"));
+	RULE(b, is_identity(), mid_stream(), jump("egress_back"));
+	RULE(b, mark_is(MARK_IDENTITY_ASK), go("listener"));
+	RULE(b, go("unclaimed"));
+	CHAIN(b, "classify_back_in");
+	RULE(b, jump("receiver"));
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), jump("kernel_ports"));
+	RULE(b, jump("egress_back"));
+	RULE(b, is_identity(), mid_stream(), jump("ingress"));
+	RULE(b, mark_is(MARK_IDENTITY_ASK), go("listener"));
+	RULE(b, go("unclaimed"));
+}
+
+static void first_chain(struct builder *b, const char *name, const char *essential,
+			const char *classify)
+{
+	CHAIN(b, "%s", name);
+	RULE(b, set_mark(0));
+	RULE(b, jump("%s", essential));
+	RULE(b, mark_is(0), jump("%s", classify));
+	RULE(b, live());
+	RULE(b, go("unjudged"));
+}
+
+/* --- loopback -------------------------------------------------------------------------------- */
+
+/*
+ * Output has judged this very packet; at input the only question is whether the receiver is the one
+ * that the conduit names (R12). Nothing here looks `live` up.
+ */
+static void loopback_ends(struct builder *b, uint8_t slot)
+{
+	CHAIN(b, "lo_ends_%s", SLOT_SUFFIX(slot));
+	FOR_LEVELS(b, level)
+	RULE(b, found_in(table_set(SET_ENDS, slot, level), LOAD_CT_MARK, LOAD_CGROUP), accept_it());
+}
+
+static void loopback_in(struct builder *b)
+{
+	struct stmt udp = proto_is(IPPROTO_UDP);
+
+	CHAIN(b, "lo_in");
+	RULE(b, mark_is(0), go("lo_unjudged"));
+	RULE(b, mark_in(SET_NODE_CONDUITS), accept_it());
+	RULE(b, mark_in(SET_ESSENTIAL_OWNED), accept_it());
+	RULE(b, mark_in(SET_REDERIVE), accept_it());
+	RULE(b, mark_is(b->t->shape.unclaimed_mark), go("lo_unclaimed"));
+	RULE(b, jump("lo_ends"));
+	RULE(b, table_value(STMT_WILDCARD, 0), go("unknown_end"));
+	RULE(b, table_value(STMT_WILDCARD, 1), go("unknown_end"));
+	RULE(b, udp, accept_it()); /* no receiver: the kernel answers */
+	RULE(b, switched_on(SET_CANDIDATE_ON),
+	     found_in(table_set(SET_TW_ENDS, SLOT_B, 0), LOAD_CT_MARK, LOAD_L4PROTO, LOAD_DPORT),
+	     accept_it());
+	RULE(b, not(switched_on(SET_CANDIDATE_ON)),
+	     found_in(table_set(SET_TW_ENDS, SLOT_A, 0), LOAD_CT_MARK, LOAD_L4PROTO, LOAD_DPORT),
+	     accept_it());
+	RULE(b, go("deny_end"));
+}
+
+static void loopback_others(struct builder *b)
+{
+	uint32_t mark = b->t->shape.unclaimed_mark;
+
+	/* From nobody's process: to nobody's. The identity stays in the mark for observe_who. */
+	CHAIN(b, "lo_unclaimed_pass");
+	RULE(b, set_mark(mark), accept_it());
+	CHAIN(b, "lo_unclaimed");
+	RULE(b, jump("whose_in"));
+	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), go("lo_unclaimed_pass"));
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), go("lo_unclaimed_pass"));
+	RULE(b, mark_is(0), set_mark(mark), go("unknown"));
+	RULE(b, mark_is(MARK_IDENTITY_ASK), go("listener"));
+	RULE(b, go("deny_end"));
+	/* The sender is being observed: its packets have no mark and must get none (R14). */
+	CHAIN(b, "lo_unjudged_pass");
+	RULE(b, set_mark(0), accept_it());
+	CHAIN(b, "lo_unjudged");
+	RULE(b, jump("whose_in"));
+	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), go("lo_unjudged_pass"));
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), go("lo_unjudged_pass"));
+	RULE(b, mark_is(MARK_IDENTITY_ASK), go("lo_unjudged_pass"));
+	RULE(b, mark_is(0), go("unknown"));
+	RULE(b, go("deny_end"));
+}
+
+/*
+ * Answers on loopback. Maps of ingress do not know who is behind 127.0.0.1, so a receiver that
+ * answers must be an end of the conduit; everything else is decided when the caller speaks.
+ */
+static void loopback_out(struct builder *b)
+{
+	CHAIN(b, "lo_reply_out");
+	RULE(b, mark_in(SET_REDERIVE), accept_it());
+	RULE(b, mark_is(b->t->shape.unclaimed_mark), go("back_out"));
+	RULE(b, mark_is(0), go("back_out"));
+	RULE(b, not(proto_is(IPPROTO_UDP)), go("unjudged"));
+	RULE(b, not(mark_in(SET_ESSENTIAL_OWNED)), jump("is_end"));
+	RULE(b, live());
+	RULE(b, go("unjudged"));
+	CHAIN(b, "lo_out");
+	RULE(b, is_original(), go("slow_known_out"));
+	RULE(b, go("lo_reply_out"));
+}
+
+/* --- bare SYN on a live entry ---------------------------------------------------------------- */
+
+/* Comes back when the local end is one of the conduit's, else the flow is refused. */
+static void is_end(struct builder *b, uint8_t slot)
+{
+	CHAIN(b, "is_end_%s", SLOT_SUFFIX(slot));
+	FOR_LEVELS(b, level)
+	RULE(b, found_in(table_set(SET_ENDS, slot, level), LOAD_CT_MARK, LOAD_CGROUP), back());
+	RULE(b, table_plain(STMT_SYN_ONLY), go("deny_resync"));
+	RULE(b, go("unknown_end"));
+}
+
+/*
+ * Conntrack hands a SYN on an established entry on as `established`: a forged one must not touch
+ * the mark (R1). It passes in the original direction only, on an unvouched conduit whose local end
+ * is still the same; else it is dropped and told to the agent, who deletes the entry if a new
+ * socket has the tuple.
+ */
+static void resync(struct builder *b)
+{
+	uint32_t mark = b->t->shape.unclaimed_mark;
+
+	CHAIN(b, "resync_unclaimed");
+	RULE(b, is_output(), jump("whose_out"));
+	RULE(b, is_input(), jump("whose_in"));
+	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), set_mark(mark), accept_it());
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), set_mark(mark), accept_it());
+	RULE(b, set_mark(mark), go("deny_resync"));
+	CHAIN(b, "resync");
+	RULE(b, count_as("resynced"));
+	RULE(b, is_reply(), go("deny_resync"));
+	RULE(b, mark_is(mark), go("resync_unclaimed"));
+	RULE(b, mark_has(MARK_VOUCHED), go("deny_resync"));
+	RULE(b, not(mark_in(SET_NODE_CONDUITS)), jump("is_end"));
+	RULE(b, live());
+	RULE(b, go("deny_resync"));
+}
+
+static void syn_chain(struct builder *b, bool in)
+{
+	CHAIN(b, in ? "syn_in" : "syn_out");
+	if (in) /* back from the queue: NF_REPEAT (R9) */
+		RULE(b, mark_in(SET_PENDING), has_verdict(), go("answered"));
+	if (in)
+		RULE(b, table_plain(STMT_IIF_LO), go("lo_in"));
+	RULE(b, state_is(TABLE_STATE_ESTABLISHED), not(mark_is(0)), go("resync"));
+	RULE(b, state_is(TABLE_STATE_ESTABLISHED), is_reply(), go("resync"));
+	if (!in)
+		RULE(b, mark_in(SET_PENDING), has_verdict(), go("answered"));
+	RULE(b, go(in ? "first_in" : "first_out"));
+}
+
+/* --- everything that is not in live ---------------------------------------------------------- */
+
+/* The verdict's own mark, on a pending entry only (R9); what came back is judged by today's sets.
+ */
+static void answered(struct builder *b)
+{
+	CHAIN(b, "answered");
+	RULE(b, table_mask(STMT_CT_MARK_FROM_META, MARK_NUMBER_MASK | MARK_VOUCHED, 0));
+	RULE(b, table_value(STMT_SET_META_MARK, 0));
+	RULE(b, live());
+	RULE(b, go("deny_ended"));
+}
+
+/*
+ * Datagrams whose local end is not known to live_udp are classified again by their real local end,
+ * in both directions (R3): a socket that took over the port gets what it is entitled to itself.
+ */
+static void slow_out(struct builder *b)
+{
+	CHAIN(b, "slow_known_out");
+	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
+	RULE(b, proto_is(IPPROTO_UDP), set_mark(0));
+	RULE(b, not(mark_is(0)), go("unjudged"));
+	RULE(b, is_original(), go("first_out"));
+	RULE(b, go("back_out"));
+	CHAIN(b, "slow_out");
+	RULE(b, jump("neighbours"));
+	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("untracked_out"));
+	RULE(b, proto_is(IPPROTO_UDP), mark_in(SET_PENDING), has_verdict(), go("answered"));
+	RULE(b, table_plain(STMT_OIF_LO), go("lo_out"));
+	RULE(b, go("slow_known_out"));
+}
+
+static void slow_in(struct builder *b)
+{
+	/* No receiver: the kernel itself answers, on the conduit. */
+	CHAIN(b, "udp_closed");
+	RULE(b, table_value(STMT_WILDCARD, 0), back());
+	RULE(b, table_value(STMT_WILDCARD, 1), back());
+	RULE(b, live());
+	CHAIN(b, "slow_in");
+	RULE(b, jump("neighbours"));
+	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("deny_untracked"));
+	RULE(b, proto_is(IPPROTO_UDP), mark_in(SET_PENDING), has_verdict(), go("answered"));
+	RULE(b, table_plain(STMT_IIF_LO), go("lo_in"));
+	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
+	RULE(b, proto_is(IPPROTO_UDP), not(mark_is(0)), jump("udp_closed"));
+	RULE(b, proto_is(IPPROTO_UDP), set_mark(0));
+	RULE(b, not(mark_is(0)), go("unjudged"));
+	RULE(b, is_original(), go("first_in"));
+	RULE(b, go("back_in"));
+}
+
+/* --- base chains ----------------------------------------------------------------------------- */
+
+/* Flows that helpers expect inherit the mark of their master and must not live on it (R4). */
+static void datagram_chain(struct builder *b, bool in)
+{
+	const char *slow = in ? "slow_in" : "slow_out";
+
+	CHAIN(b, in ? "other_in" : "other_out");
+	RULE(b, live());
+	RULE(b, go("%s", slow));
+	CHAIN(b, in ? "datagram_in" : "datagram_out");
+	RULE(b, table_plain(STMT_CT_EXPECTED), is_original(), go(in ? "first_in" : "first_out"));
+	RULE(b, not(proto_is(IPPROTO_UDP)), go(in ? "other_in" : "other_out"));
+	FOR_LEVELS(b, level)
+	RULE(b, verdict_of(table_set(SET_LIVE_UDP, SLOT_A, level), LOAD_CT_MARK, LOAD_CGROUP));
+	RULE(b, mark_in(SET_NODE_CONDUITS), live());
+	RULE(b, go("%s", slow));
+}
+
+static void base(struct builder *b, bool in)
+{
+	table_add_base(b, in ? TABLE_CHAIN_IN : TABLE_CHAIN_OUT,
+		       in ? TABLE_HOOK_INPUT : TABLE_HOOK_OUTPUT);
+	RULE(b, table_plain(STMT_SYN_ONLY), go(in ? "syn_in" : "syn_out"));
+	RULE(b, not(proto_is(IPPROTO_TCP)), go(in ? "datagram_in" : "datagram_out"));
+	RULE(b, live());
+	RULE(b, go(in ? "slow_in" : "slow_out"));
+}
+
+void table_paths(struct builder *b)
+{
+	neighbours(b);
+	untracked_out(b);
+	classify_out(b);
+	classify_in(b);
+	first_chain(b, "first_out", "essential_out", "classify_out");
+	first_chain(b, "back_out", "essential_in_back", "classify_back_out");
+	first_chain(b, "first_in", "essential_in", "classify_in");
+	first_chain(b, "back_in", "essential_out_back", "classify_back_in");
+	FOR_SLOTS(slot)
+	{
+		loopback_ends(b, slot);
+		is_end(b, slot);
+	}
+	table_by_slot(b, "lo_ends");
+	table_by_slot(b, "is_end");
+	loopback_in(b);
+	loopback_others(b);
+	loopback_out(b);
+	resync(b);
+	answered(b);
+	slow_out(b);
+	slow_in(b);
+	for (int in = 0; in <= 1; in++) {
+		syn_chain(b, in != 0);
+		datagram_chain(b, in != 0);
+	}
+	base(b, false);
+	base(b, true);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * What the kernel cannot answer: cgroups nobody has looked at yet, and listeners that only a uid
+ * separates (R20). A meter per cgroup and the heartbeat stand before each question (R11, R23). The
+ * agent puts what it found into the sets and answers NF_REPEAT; the packet is judged by the sets.
+ * Without an agent, or when nobody reads the queue, such packets are refused or dropped; in observe
+ * mode nobody is asked and they pass.
+ */
+#include "rules/table_build.h"
+
+#define ASK_PER_SECOND 20
+
+static void unless_watching(struct builder *b, const char *instead)
+{
+	RULE(b, switched_on(SET_OBSERVE_ON), go("%s", instead));
+	if (b->t->shape.trial)
+		RULE(b, not(switched_on(SET_TRIAL_ON)), go("%s", instead));
+}
+
+/* The meter counts by the deepest ancestor that the sets know levels of. */
+static void metered(struct builder *b, const char *queue, const char *fail)
+{
+	if (b->t->shape.queue == QUEUE_NONE) {
+		RULE(b, go("%s", fail));
+		return;
+	}
+	RULE(b, not(switched_on(SET_AGENT_ALIVE)), go("%s", fail));
+	for (uint8_t level = 32; level >= 1; level--) {
+		struct stmt meter = table_keyed(STMT_UPDATE, table_set(SET_ASKED, SLOT_A, level),
+						KEY(LOAD_CGROUP));
+
+		if (level != 1 && !(b->t->shape.levels & 1U << (level - 1U)))
+			continue;
+		meter.value = ASK_PER_SECOND;
+		RULE(b, meter, go("%s", queue));
+		if (level != 1)
+			RULE(b, has_cgroup(level), go("%s", fail));
+	}
+	RULE(b, go("%s", fail));
+}
+
+static void queue_to(struct builder *b)
+{
+	RULE(b, count_as("questions"));
+	RULE(b, table_value(STMT_QUEUE, (uint32_t)b->t->shape.queue_first + TABLE_QUEUE_WHO));
+}
+
+void table_questions(struct builder *b)
+{
+	bool queue = b->t->shape.queue != QUEUE_NONE;
+
+	if (queue) {
+		CHAIN(b, "who_queue");
+		queue_to(b);
+		CHAIN(b, "listener_queue");
+		RULE(b, set_mark(MARK_LISTENER_ASK));
+		RULE(b, table_value(STMT_SET_META_MARK, 0));
+		queue_to(b);
+	}
+	CHAIN(b, "unknown");
+	unless_watching(b, "would_unknown");
+	metered(b, "who_queue", "deny_unknown");
+	/* Loopback: the receiver is none of the conduit's ends, but may be its new cgroup. */
+	CHAIN(b, "unknown_end");
+	unless_watching(b, "would_end");
+	metered(b, "who_queue", "deny_end");
+	CHAIN(b, "listener_watched");
+	RULE(b, set_mark(0), accept_it());
+	CHAIN(b, "listener");
+	unless_watching(b, "listener_watched");
+	metered(b, "listener_queue", "deny_unknown");
+}
