@@ -34,25 +34,25 @@ static const struct option_spec options[] = {
 
 static int run(struct cli *c, const struct verb *v, const struct args *a)
 {
-	json_t *args;
-	int r = 0;
+	json_t *args, *files;
+	int r;
 
 	if (a->values[OPTION_OFFLINE] != NULL)
 		return cli_fail(c, v, CLI_USAGE,
-				"--offline needs signed documents, which are not in "
-				"this release; 'bailiwick apply DIR' takes a policy directory");
+				"--offline needs signed documents, which are not in this release; "
+				"'bailiwick apply DIR' takes a policy directory");
 	if (a->word_count == 0)
 		return cli_usage(c, v,
 				 "the policy's directory is missing; " SITE_DIR_DEFAULT
 				 " would be usual");
-	args = plan_files(c, v, a->words[0], &r);
-	if (args == NULL)
-		return r;
+	args = json_object();
 	r = cli_take_duration(c, v, a, OPTION_CONFIRM, args, "confirm_within_s");
 	if (r == 0)
 		r = cli_take_reason(c, v, a, OPTION_REASON, false, args);
-	if (r == 0)
-		return cli_ask(c, v, args, a->values[OPTION_TEXT] != NULL);
+	files = r == 0 ? plan_files(c, v, a->words[0], &r) : NULL;
+	if (files != NULL && json_object_update(args, files) == 0)
+		r = cli_ask(c, v, json_incref(args), a->values[OPTION_TEXT] != NULL);
+	json_decref(files);
 	json_decref(args);
 	return r;
 }

@@ -59,7 +59,7 @@ static int read_words(struct offline *o, const struct args *a, struct wall now, 
 
 	for (size_t i = 0; r == 0 && i + 1 < a->word_count; i++)
 		r = policy_files_read(&o->files, a->words[i], err);
-	return r < 0 ? r : offline_read(o, a->words[a->word_count - 1], now, err);
+	return r < 0 ? r : offline_read(o, a->words[a->word_count - 1], POLICY_BY_PATH, now, err);
 }
 
 static int run(struct cli *c, const struct verb *v, const struct args *a)

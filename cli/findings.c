@@ -247,8 +247,8 @@ int policy_files_read(struct policy_files *f, const char *path, struct err *err)
 	return add_directory(f, below, err);
 }
 
-int policy_files_check(const struct policy_files *f, struct wall now, struct policy **ret,
-		       struct err *err)
+int policy_files_check(const struct policy_files *f, enum policy_names names, struct wall now,
+		       struct policy **ret, struct err *err)
 {
 	/* No peer's agent can vouch in this release, so nothing between nodes may ask for it. */
 	static const struct policy_features features = {.attested = false};
@@ -256,7 +256,9 @@ int policy_files_check(const struct policy_files *f, struct wall now, struct pol
 	int r = p != NULL ? 0 : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < f->count; i++)
-		r = policy_add_text(p, f->entries[i].path, f->entries[i].text, f->entries[i].len);
+		r = policy_add_text(
+			p, names == POLICY_BY_NAME ? f->entries[i].name : f->entries[i].path,
+			f->entries[i].text, f->entries[i].len);
 	if (r == 0)
 		r = policy_finish(p, &features, now);
 	if (r < 0 && r != -EINVAL)

@@ -41,6 +41,9 @@ void policy_files_done(struct policy_files *f);
  */
 int policy_files_read(struct policy_files *f, const char *path, struct err *err);
 
+/* Show files by path as found, or by name alone as the agent does. */
+enum policy_names { POLICY_BY_PATH, POLICY_BY_NAME };
+
 /* All files parsed and validated as this release's node would. -EINVAL: findings hold errors. */
-int policy_files_check(const struct policy_files *f, struct wall now, struct policy **ret,
-		       struct err *err);
+int policy_files_check(const struct policy_files *f, enum policy_names names, struct wall now,
+		       struct policy **ret, struct err *err);

@@ -70,14 +70,15 @@ static int read_view(struct offline *o, const char *dir, struct err *err)
 	return r < 0 ? err_set(err, -r, "%s: too many addresses", path) : 0;
 }
 
-int offline_read(struct offline *o, const char *path, struct wall now, struct err *err)
+int offline_read(struct offline *o, const char *path, enum policy_names names, struct wall now,
+		 struct err *err)
 {
 	int r = policy_files_read(&o->files, path, err);
 
 	if (r == 0)
 		r = read_view(o, path, err);
 	if (r == 0)
-		r = policy_files_check(&o->files, now, &o->policy, err);
+		r = policy_files_check(&o->files, names, now, &o->policy, err);
 	return r;
 }
 

@@ -28,7 +28,8 @@ void offline_done(struct offline *o);
  * Reads DIR as policy_files_read() does, and DIR/view.json. -EINVAL with o->policy set: its
  * findings hold errors.
  */
-int offline_read(struct offline *o, const char *path, struct wall now, struct err *err);
+int offline_read(struct offline *o, const char *path, enum policy_names names, struct wall now,
+		 struct err *err);
 
 /* Input of compiler and oracle; borrows from o. */
 void offline_input(const struct offline *o, struct wall now, struct compile_input *ret);

@@ -119,7 +119,7 @@ json_t *plan_files(struct cli *c, const struct verb *v, const char *path, int *r
 
 	r = policy_files_read(&files, path, &err);
 	if (r == 0)
-		r = policy_files_check(&files, c->now, &policy, &err);
+		r = policy_files_check(&files, POLICY_BY_PATH, c->now, &policy, &err);
 	if (policy == NULL) {
 		*ret_exit = cli_fail(c, v, CLI_FAILED, "%s", err.text);
 		return NULL;

@@ -120,7 +120,7 @@ static json_t *nearest_json(const struct policy *p, const struct verdict *v)
 	for (size_t i = 0; i < rule->from_count; i++)
 		(void)json_array_append_new(from, json_string(rule->from[i].text));
 	return json_pack("{s:s, s:s, s:s, s:o}", "rule", rule->name, "position",
-			 pos_format(at, p, &rule->pos), "fails_on", v->fails_on, "from", from);
+			 line_format(at, p, &rule->pos), "fails_on", v->fails_on, "from", from);
 }
 
 static void add_known(const struct offline *o, const struct subject_end *e, json_t *known)
@@ -133,7 +133,7 @@ static void add_known(const struct offline *o, const struct subject_end *e, json
 		return;
 	id = &o->policy->identities[e->identity];
 	buf_init(&b, ANSWER_TEXT_MAX);
-	buf_printf(&b, "%s: %s", id->name, pos_format(at, o->policy, &id->pos));
+	buf_printf(&b, "%s: %s", id->name, line_format(at, o->policy, &id->pos));
 	for (size_t i = 0; i < id->workload_count; i++) {
 		buf_puts(&b, i == 0 ? ", " : " or ");
 		workload_entry_text(&id->workload[i], &b);
@@ -175,7 +175,7 @@ static json_t *verdict_json(const struct offline *o, const struct subject_end en
 		"version", 1, "decision", decision_name(v->decision), "from", end_json(p, &ends[0]),
 		"to", end_json(p, &ends[1]), "service", service_format(text, service), "conduit",
 		"rule", rule != NULL ? rule->name : NULL, "position",
-		rule != NULL ? pos_format(at, p, &rule->pos) : NULL, "nearest", nearest_json(p, v),
+		rule != NULL ? line_format(at, p, &rule->pos) : NULL, "nearest", nearest_json(p, v),
 		"assurance", rule != NULL ? assurance_name(rule->assurance) : NULL, "reason",
 		reason_name(v->reason), "mode", mode_name(MODE_ASSUMED), "advice", allow.data,
 		"because", because.data, "known_by", known_json(o, ends), "to_allow", allow.data,
@@ -234,7 +234,7 @@ int why_offline(struct cli *c, const struct verb *v, const char *dir, char *cons
 	struct err err = {0};
 	int r;
 
-	r = offline_read(&o, dir, c->now, &err);
+	r = offline_read(&o, dir, POLICY_BY_NAME, c->now, &err);
 	if (o.policy == NULL)
 		return cli_fail(c, v, CLI_FAILED, "%s", err.text);
 	if (r < 0)

@@ -2,6 +2,7 @@
 #include "rules/verdict_text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -116,6 +117,14 @@ void workload_entry_text(const struct workload_entry *w, struct buf *b)
 			   w->selectors[i].value);
 }
 
+const char *line_format(char buf[POS_TEXT_MAX], const struct policy *p, const struct pos *pos)
+{
+	const char *file = pos->file < p->file_count ? p->files[pos->file] : "?";
+
+	(void)snprintf(buf, POS_TEXT_MAX, "%s:%u", file, pos->line);
+	return buf;
+}
+
 /* First unit, slice, ... of some other identity that the rule names: where to run the process. */
 static void put_instead(const struct policy *p, const struct rule *rule, struct buf *b)
 {
@@ -133,15 +142,10 @@ static void put_instead(const struct policy *p, const struct rule *rule, struct 
 	}
 }
 
-static const char *name_of(const struct policy *p, int identity)
-{
-	return identity >= 0 ? p->identities[identity].name : "its identity or network";
-}
-
 void verdict_to_allow(const struct policy *p, const struct verdict *v, struct buf *b)
 {
-	char at[POS_TEXT_MAX];
 	const struct rule *rule;
+	char at[POS_TEXT_MAX];
 
 	if (v->decision == DECISION_ALLOWED)
 		return;
@@ -150,12 +154,17 @@ void verdict_to_allow(const struct policy *p, const struct verdict *v, struct bu
 		return;
 	}
 	rule = &p->rules[v->nearest];
-	(void)pos_format(at, p, &rule->pos);
-	if (str_starts(v->fails_on, "from:")) {
-		buf_printf(b, "add %s to from: of %s", name_of(p, v->from_identity), at);
+	(void)line_format(at, p, &rule->pos);
+	if (str_starts(v->fails_on, "from:") && v->from_identity < 0) {
+		buf_printf(b, "name the caller's address as a network and add that to from: of %s",
+			   at);
+	} else if (str_starts(v->fails_on, "from:")) {
+		buf_printf(b, "add %s to from: of %s", p->identities[v->from_identity].name, at);
 		put_instead(p, rule, b);
+	} else if (str_starts(v->fails_on, "to:") && v->to_identity >= 0) {
+		buf_printf(b, "add %s to to: of %s", p->identities[v->to_identity].name, at);
 	} else if (str_starts(v->fails_on, "to:")) {
-		buf_printf(b, "add %s to to: of %s", name_of(p, v->to_identity), at);
+		buf_printf(b, "name that address as a network and add that to to: of %s", at);
 	} else if (str_starts(v->fails_on, "services:")) {
 		buf_printf(b, "add the service to services: of %s", at);
 	} else {

@@ -23,5 +23,8 @@ void verdict_because(const struct verdict *v, enum node_mode mode, struct buf *b
 /* What to change so that the flow is allowed; nothing for an allowed one. */
 void verdict_to_allow(const struct policy *p, const struct verdict *v, struct buf *b);
 
+/* "payments.yaml:31": a place as screens name it, without the column. */
+const char *line_format(char buf[POS_TEXT_MAX], const struct policy *p, const struct pos *pos);
+
 /* "unit settlement.service, user settlement": one entry of `workload:`. */
 void workload_entry_text(const struct workload_entry *w, struct buf *b);

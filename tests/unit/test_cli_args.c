@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/args.h"
+
+#include "base/mem.h"
+#include "tests/unit/test.h"
+
+#include <errno.h>
+
+enum { FOR, FORCE, OUTPUT };
+static const struct option_spec specs[] = {
+	[FOR] = {.name = "for", .value = "DURATION"},
+	[FORCE] = {.name = "force"},
+	[OUTPUT] = {.name = "output", .letter = 'o', .value = "table|json"},
+};
+
+TEST(words_and_options_come_in_any_order)
+{
+	struct args a;
+	struct err err = {0};
+	char *argv[] = {"one", "--for", "8h", "-ojson", "two", "--force", "--", "--three"};
+
+	CHECK_OK(args_parse(&a, specs, ARRAY_LEN(specs), ARRAY_LEN(argv), argv, &err), &err);
+	CHECK_UINT(a.word_count, 3);
+	CHECK_STR(a.words[0], "one");
+	CHECK_STR(a.words[1], "two");
+	CHECK_STR(a.words[2], "--three");
+	CHECK_STR(a.values[FOR], "8h");
+	CHECK_STR(a.values[FORCE], "");
+	CHECK_STR(a.values[OUTPUT], "json");
+}
+
+TEST(a_value_may_stand_behind_an_equals_sign)
+{
+	struct args a;
+	struct err err = {0};
+	char *argv[] = {"--for=8h", "-"};
+
+	CHECK_OK(args_parse(&a, specs, ARRAY_LEN(specs), ARRAY_LEN(argv), argv, &err), &err);
+	CHECK_STR(a.values[FOR], "8h");
+	CHECK_STR(a.words[0], "-");
+	CHECK(a.values[FORCE] == NULL);
+}
+
+static void check_refused(char **argv, int argc, const char *part)
+{
+	struct args a;
+	struct err err = {0};
+
+	CHECK_INT(args_parse(&a, specs, ARRAY_LEN(specs), argc, argv, &err), -EINVAL);
+	CHECK_CONTAINS(err.text, part);
+}
+#define CHECK_REFUSED(part, ...)                                                                   \
+	do {                                                                                       \
+		char *argv_[] = {__VA_ARGS__};                                                     \
+		check_refused(argv_, ARRAY_LEN(argv_), part);                                      \
+	} while (0)
+
+TEST(errors_say_what_would_be_right)
+{
+	CHECK_REFUSED("did you mean --force?", "--forse");
+	CHECK_REFUSED("no option --zzz here", "--zzz");
+	CHECK_REFUSED("--for needs a value: --for DURATION", "--for");
+	CHECK_REFUSED("--for needs a value", "--for=");
+	CHECK_REFUSED("--force takes no value", "--force=yes");
+	CHECK_REFUSED("--for is given twice", "--for", "1h", "--for", "2h");
+	CHECK_REFUSED("no option -x here", "-x");
+	CHECK_REFUSED("no option --\\x1b", "--\033[31m");
+	CHECK_REFUSED("no option --aaaa",
+		      "--aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The command as a whole, without an agent: usage, check, why --policy, exit codes. */
+#include "cli/cli.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "tests/unit/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static char *out, *err_out;
+
+static int command(const char *const *words, size_t count)
+{
+	char *argv[24] = {"bailiwick"};
+	size_t out_len, err_len;
+	FILE *o, *e;
+	int r;
+
+	free(out);
+	free(err_out);
+	out = err_out = NULL;
+	o = open_memstream(&out, &out_len);
+	e = open_memstream(&err_out, &err_len);
+	for (size_t i = 0; i < count; i++)
+		argv[1 + i] = (char *)(uintptr_t)words[i];
+	r = cli_main((int)(1 + count), argv, o, e);
+	(void)fclose(o);
+	(void)fclose(e);
+	return r;
+}
+#define COMMAND(...)                                                                               \
+	command(((const char *const[]){__VA_ARGS__}),                                              \
+		ARRAY_LEN(((const char *const[]){__VA_ARGS__})))
+
+/* A file in the test's directory; its path. */
+static const char *file(const char *name, const char *text)
+{
+	static char path[300];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", test_dir(), name);
+	f = fopen(path, "w");
+	CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+	return path;
+}
+
+static const char good[] = "trust_domain: acme.example\n"
+			   "defaults: {assurance: mapped}\n"
+			   "identities:\n"
+			   "  - name: settlement\n"
+			   "    path: prod/payments/settlement\n"
+			   "    workload: [{unit: settlement.service}]\n"
+			   "  - name: backup\n"
+			   "    path: prod/payments/backup\n"
+			   "    workload: [{unit: backup.service}]\n"
+			   "  - name: api\n"
+			   "    path: prod/payments/api\n"
+			   "    workload: [{unit: api.service}]\n"
+			   "    serves: [tcp/8443]\n"
+			   "rules:\n"
+			   "  - name: settlement-calls-api\n"
+			   "    from: [settlement]\n"
+			   "    to: [api]\n"
+			   "    services: [tcp/8443]\n"
+			   "    purpose: test\n"
+			   "    owner: me\n";
+
+TEST(usage_errors_exit_2_and_name_what_would_be_right)
+{
+	static const struct {
+		const char *words[6];
+		const char *part;
+	} cases[] = {
+		{{"statsu"}, "did you mean 'status'?"},
+		{{"zzzzzz"}, "'bailiwick --help' lists them"},
+		{{"grant"}, "'grant' is not in this release"},
+		{{"status", "extra"}, "'extra' is one word too many"},
+		{{"status", "-o", "xml"}, "table or json would be right"},
+		{{"mode"}, "something is missing: observe|selective|enforce"},
+		{{"mode", "enfroce", "--reason", "x"}, "observe, selective or enforce"},
+		{{"mode", "enforce"}, "--reason is missing"},
+		{{"mode", "enforce", "--reason", "a\nb"}, "--reason: one line"},
+		{{"mode", "enforce", "--for", "8x", "--reason", "x"}, "90s, 10m, 8h or 30d"},
+		{{"revoke", "rule", "x"}, "--reason is missing"},
+		{{"revoke", "rules", "x"}, "rule, identity, label or conduit"},
+		{{"revoke", "conduit", "x"}, "a number of 'bailiwick conduits'"},
+		{{"revoke", "label", "=x"}, "vendor=x would be right"},
+		{{"quarantine", "rule", "x"}, "'quarantine identity PATH' would be right"},
+		{{"release", "identity", "x"}, "--reason is missing"},
+		{{"conduits", "--by", "node"}, "only --by zone"},
+		{{"conduits", "--unused"}, "--unused needs a value: --unused DURATION"},
+		{{"why", "a", "b"}, "three words are needed"},
+		{{"why", "a", "--last"}, "--last stands alone"},
+		{{"why", "a", "b", "ssh"}, "tcp/8443, udp/53 or icmp/echo"},
+		{{"apply"}, "the policy's directory is missing"},
+		{{"apply", "--offline", "x"}, "not in this release"},
+		{{"apply", "x", "--confirm-within", "soon"}, "90s, 10m, 8h or 30d"},
+		{{"check"}, "something is missing: FILE|DIR..."},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		size_t count = 0;
+
+		while (count < 6 && cases[i].words[count] != NULL)
+			count++;
+		CHECK_INT(command(cases[i].words, count), CLI_USAGE);
+		CHECK_STR(out, "");
+		CHECK_CONTAINS(err_out, cases[i].part);
+	}
+}
+
+TEST(help_goes_to_stdout_and_a_bare_command_to_stderr)
+{
+	CHECK_INT(COMMAND("--help"), CLI_OK);
+	CHECK_CONTAINS(out, "usage: bailiwick [-C RUN_DIR] VERB");
+	CHECK_INT(command(NULL, 0), CLI_USAGE);
+	CHECK_STR(out, "");
+	CHECK_CONTAINS(err_out, "usage: bailiwick");
+	CHECK_INT(COMMAND("mode", "--help"), CLI_OK);
+	CHECK_CONTAINS(out, "--for DURATION");
+}
+
+TEST(every_verb_of_this_release_is_in_the_help)
+{
+	static const char *const names[] = {"status",     "check",     "plan",       "apply",
+					    "confirm",    "rollback",  "history",    "mode",
+					    "identities", "conduits",  "flows",      "watch",
+					    "why",        "revoke",    "quarantine", "release",
+					    "doctor",     "inventory", "version"};
+
+	CHECK_UINT(verb_count, ARRAY_LEN(names));
+	CHECK_INT(COMMAND("-h"), CLI_OK);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		CHECK_CONTAINS(out, names[i]);
+}
+
+TEST(version_works_without_an_agent)
+{
+	CHECK_INT(COMMAND("-C", test_dir(), "version", "-o", "json"), CLI_OK);
+	CHECK_CONTAINS(out, "\"release\":");
+	CHECK_CONTAINS(out, "\"agent\":null");
+	CHECK_INT(COMMAND("--version"), CLI_OK);
+}
+
+TEST(check_accepts_a_good_policy)
+{
+	CHECK_INT(COMMAND("check", file("good.yaml", good)), CLI_OK);
+	CHECK_CONTAINS(out, "ok: 3 identities, 1 rule in 1 file");
+}
+
+TEST(check_reports_place_message_and_advice_and_exits_3)
+{
+	const char *path =
+		file("bad.yaml", "trust_domain: acme.example\n"
+				 "rules:\n"
+				 "  - {name: r, from: [nobody], to: [none], services: [tcp/1]}\n");
+
+	CHECK_INT(COMMAND("check", path), CLI_DENIED);
+	CHECK_CONTAINS(out, "/bad.yaml:3:");
+	CHECK_CONTAINS(out, "nothing of it can be applied");
+	CHECK_INT(COMMAND("check", path, "-o", "json"), CLI_DENIED);
+	CHECK_CONTAINS(out, "\"ok\":false,\"errors\":[{\"file\":");
+}
+
+TEST(attested_rules_are_refused_in_this_release)
+{
+	CLEANUP(freep) char *text = mem_strdup(good);
+
+	CHECK(text != NULL);
+	memcpy(strstr(text, "{assurance: mapped}"), "{deny_in: drop}    ",
+	       strlen("{assurance: mapped}"));
+	CHECK_INT(COMMAND("check", file("attested.yaml", text)), CLI_DENIED);
+	CHECK_CONTAINS(out, "mapped");
+}
+
+TEST(check_explain_lists_pairs_with_their_conditions)
+{
+	CHECK_INT(COMMAND("check", "--explain", file("good.yaml", good)), CLI_OK);
+	CHECK_CONTAINS(out, "FROM       TO  SERVICE  VERDICT RULE                 CONDITIONS\n"
+			    "settlement api tcp/8443 accept  settlement-calls-api mapped\n");
+}
+
+TEST(a_directory_is_read_whole_and_an_empty_one_refused)
+{
+	char dir[280];
+
+	(void)snprintf(dir, sizeof(dir), "%s/policy", test_dir());
+	CHECK_INT(COMMAND("check", test_dir()), CLI_FAILED);
+	CHECK_CONTAINS(err_out, "files named *.yaml would be right");
+	CHECK(mkdir(dir, 0700) == 0);
+	(void)file("policy/b.yaml", "trust_domain: other.example\n");
+	(void)file("policy/a.yaml", good);
+	(void)file("policy/.hidden.yaml", "?");
+	(void)file("policy/notes.txt", "?");
+	CHECK_INT(COMMAND("check", test_dir()), CLI_DENIED);
+	CHECK_CONTAINS(out, "/policy/b.yaml:1:");
+	CHECK(strstr(out, "hidden") == NULL);
+}
+
+TEST(what_cannot_be_read_is_an_error_with_its_name)
+{
+	CHECK_INT(COMMAND("check", "/nonexistent/x.yaml"), CLI_FAILED);
+	CHECK_CONTAINS(err_out, "/nonexistent/x.yaml: No such file");
+	CHECK_INT(COMMAND("plan", "/dev/null"), CLI_FAILED);
+	CHECK_CONTAINS(err_out, "/dev/null");
+}
+
+TEST(apply_checks_before_it_asks_anybody)
+{
+	const char *path = file("bad.yaml", "rules: 7\n");
+
+	CHECK_INT(COMMAND("-C", "/nonexistent", "apply", path, "--reason", "x"), CLI_DENIED);
+	CHECK_CONTAINS(err_out, "/bad.yaml:1:");
+	CHECK(strstr(err_out, "agent") == NULL);
+}
+
+TEST(why_asks_a_policy_without_an_agent)
+{
+	const char *path = file("good.yaml", good);
+
+	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", path), CLI_OK);
+	CHECK_CONTAINS(out, "allowed    settlement  ->  api, tcp/8443\n");
+	CHECK_CONTAINS(out, "rule       settlement-calls-api  good.yaml:15\n");
+	CHECK_INT(COMMAND("why", "backup", "api", "tcp/8443", "--policy", path), CLI_DENIED);
+	CHECK_CONTAINS(out, "denied     backup  ->  api, tcp/8443\n");
+	CHECK_CONTAINS(out, "nearest    settlement-calls-api  good.yaml:15  from: [settlement]  <- "
+			    "fails: caller is backup\n");
+	CHECK_CONTAINS(out, "to allow   add backup to from: of good.yaml:15");
+}
+
+TEST(why_names_the_near_identity_and_what_it_cannot_know)
+{
+	const char *path = file("good.yaml", good);
+
+	CHECK_INT(COMMAND("why", "setlement", "api", "tcp/1", "--policy", path), CLI_USAGE);
+	CHECK_CONTAINS(err_out, "did you mean 'settlement'?");
+	CHECK_INT(COMMAND("why", "pid:1", "api", "tcp/1", "--policy", path), CLI_USAGE);
+	CHECK_CONTAINS(err_out, "needs the agent's knowledge");
+	CHECK_INT(COMMAND("why", "10.0.0.1", "api", "tcp/1", "--policy", path), CLI_DENIED);
+	CHECK_INT(COMMAND("why", "[fd00::1]:5", "api@n", "tcp/1", "--policy", path), CLI_DENIED);
+}
+
+TEST(a_full_disk_is_not_success)
+{
+	FILE *full = fopen("/dev/full", "w"), *null = fopen("/dev/null", "w");
+	char *argv[] = {"bailiwick", "version"};
+
+	CHECK(full != NULL && null != NULL);
+	CHECK_INT(cli_main(2, argv, full, null), CLI_FAILED);
+	(void)fclose(full);
+	(void)fclose(null);
+}
