@@ -90,7 +90,8 @@ static void print_verbs(FILE *f)
 
 /* ---- reporting ---- */
 
-static void vfail(struct cli *c, const struct verb *v, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void vfail(struct cli *c, const struct verb *v,
+							const char *fmt, va_list ap)
 {
 	(void)fprintf(c->err, "bailiwick %s: ", v->name);
 	(void)vfprintf(c->err, fmt, ap);
@@ -319,7 +320,8 @@ static int run_verb(struct cli *c, const struct verb *v, int argc, char **argv)
 	struct err err = {0};
 	int r;
 
-	memcpy(specs, v->options, count * sizeof(*specs));
+	for (size_t i = 0; i < count; i++)
+		specs[i] = v->options[i];
 	memcpy(specs + count, common_options, sizeof(common_options));
 	if (args_parse(&a, specs, count + COMMON_COUNT, argc, argv, &err) < 0)
 		return cli_usage(c, v, "%s", err.text);

@@ -145,7 +145,8 @@ TEST(an_empty_or_foreign_reply_still_renders)
 		"{\"conduits\":[{}],\"flows\":[{}],\"identities\":[{}],\"checks\":[{}],"
 		"\"listeners\":[{}],\"changes\":[{}],\"adds\":[{}],\"reach\":[{}],\"errors\":[{}],"
 		"\"cut\":[{}],\"zones\":[{}],\"problems\":[1],\"known_by\":[1],\"nearest\":{}}",
-		"{\"conduits\":\"x\",\"flows\":7,\"identities\":{},\"checks\":null,\"listeners\":1.5,"
+		"{\"conduits\":\"x\",\"flows\":7,\"identities\":{},\"checks\":null,"
+		"\"listeners\":1.5,"
 		"\"changes\":true,\"adds\":\"\",\"reach\":{},\"errors\":3,\"cut\":{},\"zones\":[7],"
 		"\"problems\":{},\"known_by\":\"\",\"nearest\":[],\"features\":[],\"node\":7}"};
 	const struct screen s = {.now = {1800000000}, .verbose = true};
