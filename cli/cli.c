@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define VERBS_MAX  32
-#define REASON_MAX 512
+#define REASON_MAX 200
 
 const struct verb *const verbs[] = {
 	&verb_status,   &verb_check,   &verb_plan,      &verb_apply,      &verb_confirm,

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* 30 days: what the footer counts. */
+#define UNUSED_S 2592000
+
 static const struct column columns[] = {
 	{"NO", COLUMN_RIGHT, CUT_END, 0},     {"FROM", COLUMN_LEFT, CUT_END, 14},
 	{"TO", COLUMN_LEFT, CUT_END, 14},     {"SERVICE", COLUMN_LEFT, CUT_END, 0},
@@ -91,11 +94,20 @@ static size_t put_zones(const json_t *zones, struct wall now, struct buf *b)
 	return total;
 }
 
+static bool is_unused(const json_t *conduit)
+{
+	const json_t *last = field(conduit, "last_used_s");
+
+	return !field_true(conduit, "essential") &&
+	       (last == NULL ? field_int(conduit, "packets", 0) == 0
+			     : field_int(conduit, "last_used_s", 0) >= UNUSED_S);
+}
+
 static void render_conduits(const json_t *result, const struct screen *s, struct buf *b)
 {
 	const json_t *zones = field(result, "zones"), *conduits = field(result, "conduits");
 	size_t count = json_array_size(conduits);
-	int64_t unused = field_count(result, "unused");
+	int64_t unused = 0;
 
 	if (zones != NULL)
 		count = put_zones(zones, s->now, b);
@@ -105,9 +117,11 @@ static void render_conduits(const json_t *result, const struct screen *s, struct
 	if (s->verbose)
 		buf_puts(b, " without a packet for that long");
 	buf_puts(b, count > 0 ? ". ! = rests on an address alone." : ".");
-	if (!s->verbose && field(result, "unused") != NULL)
-		buf_printf(b, " Unused for 30 days: %lld%s", (long long)unused,
-			   unused > 0 ? " (bailiwick conduits --unused 30d)" : "");
+	for (size_t i = 0; i < json_array_size(conduits); i++)
+		unused += is_unused(json_array_get(conduits, i));
+	if (!s->verbose && unused > 0)
+		buf_printf(b, " Unused for 30 days: %lld (bailiwick conduits --unused 30d)",
+			   (long long)unused);
 	buf_putc(b, '\n');
 }
 

@@ -55,12 +55,18 @@ void flows_table(const json_t *flows, struct buf *b)
 	table_done(&t);
 }
 
+/* Lists are bounded; the agent counts on. */
+static int64_t total_of(const json_t *result, const char *path, const json_t *list)
+{
+	return field_int(result, path, (int64_t)json_array_size(list));
+}
+
 void cut_render(const json_t *result, struct buf *b)
 {
 	const json_t *cut = field(result, "cut");
 
 	flows_table(cut, b);
-	put_count(b, (int64_t)json_array_size(cut), "flow");
+	put_count(b, total_of(result, "cut_total", cut), "flow");
 	buf_puts(b, " cut");
 }
 
@@ -70,7 +76,9 @@ static void render_flows(const json_t *result, const struct screen *s, struct bu
 
 	(void)s;
 	flows_table(flows, b);
-	put_count(b, (int64_t)json_array_size(flows), "flow");
+	put_count(b, total_of(result, "total", flows), "flow");
+	if (total_of(result, "total", flows) > (int64_t)json_array_size(flows))
+		buf_printf(b, ", %zu listed", json_array_size(flows));
 	buf_puts(b, ".\n");
 }
 

@@ -10,8 +10,8 @@
 static const struct column columns[] = {
 	{"REVISION", COLUMN_RIGHT, CUT_END, 0}, {"WHEN (UTC)", COLUMN_LEFT, CUT_END, 0},
 	{"WHO", COLUMN_LEFT, CUT_END, 8},       {"DIGEST", COLUMN_LEFT, CUT_END, 0},
-	{"GAINED", COLUMN_RIGHT, CUT_END, 0},   {"LOST", COLUMN_RIGHT, CUT_END, 0},
-	{"STATE", COLUMN_LEFT, CUT_END, 0},     {"REASON", COLUMN_LEFT, CUT_END, 10},
+	{"CHANGE", COLUMN_LEFT, CUT_END, 12},   {"GAINED", COLUMN_RIGHT, CUT_END, 0},
+	{"LOST", COLUMN_RIGHT, CUT_END, 0},     {"REASON", COLUMN_LEFT, CUT_END, 10},
 };
 
 /* To the minute: "2026-11-21 12:00". */
@@ -25,10 +25,13 @@ static void put_when(struct table *t, const char *when)
 		table_cell(t, when);
 }
 
-static const char *state_of(const json_t *change)
+/* What happened: the agent's word, or what the confirmation says. */
+static const char *change_of(const json_t *change)
 {
-	if (field(change, "confirmed") == NULL)
-		return NULL;
+	const char *outcome = field_text(change, "outcome");
+
+	if (outcome != NULL || field(change, "confirmed") == NULL)
+		return outcome;
 	return field_true(change, "confirmed") ? "confirmed" : "unconfirmed";
 }
 
@@ -46,9 +49,9 @@ static void render_history(const json_t *result, const struct screen *s, struct 
 		put_when(&t, field_text_or(c, "when", ""));
 		table_cell(&t, field_text(c, "who"));
 		table_cellf(&t, "%.*s", DIGEST_SHOWN, field_text_or(c, "digest", "-"));
+		table_cell(&t, change_of(c));
 		table_count(&t, field_count(c, "gained"));
 		table_count(&t, field_count(c, "lost"));
-		table_cell(&t, state_of(c));
 		table_cell(&t, field_text(c, "reason"));
 	}
 	table_print(&t, 0, b);

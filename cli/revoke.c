@@ -12,13 +12,15 @@ static void render_revoke(const json_t *result, const struct screen *s, struct b
 {
 	const json_t *conduits = field(result, "conduits");
 	const char *until = field_text(result, "until");
-	size_t count = json_array_size(conduits);
 
 	(void)s;
 	cut_render(result, b);
 	buf_puts(b, "; ");
-	put_count(b, (int64_t)count, "conduit");
-	buf_printf(b, " closed %s%s.\n", until != NULL ? "until " : "for good",
+	if (conduits != NULL) {
+		put_count(b, (int64_t)json_array_size(conduits), "conduit");
+		buf_putc(b, ' ');
+	}
+	buf_printf(b, "closed %s%s.\n", until != NULL ? "until " : "for good",
 		   until != NULL ? until : "");
 }
 

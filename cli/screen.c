@@ -72,6 +72,8 @@ int64_t field_count(const json_t *object, const char *path)
 		return (int64_t)json_array_size(value);
 	if (json_is_object(value))
 		return (int64_t)json_object_size(value);
+	if (json_is_string(value))
+		return json_string_length(value) > 0;
 	return json_is_true(value) ? 1 : field_int(object, path, 0);
 }
 

@@ -33,7 +33,7 @@ const char *field_text(const json_t *object, const char *path);
 const char *field_text_or(const json_t *object, const char *path, const char *otherwise);
 int64_t field_int(const json_t *object, const char *path, int64_t otherwise);
 bool field_true(const json_t *object, const char *path);
-/* An array's length, an integer's value, 1 for true; 0 otherwise. */
+/* An array's length, an integer's value, 1 for true and for a text; 0 otherwise. */
 int64_t field_count(const json_t *object, const char *path);
 /* Seconds until an RFC 3339 time, from now; false when there is no such time. */
 bool field_seconds_until(const json_t *object, const char *path, struct wall now, int64_t *ret);

@@ -59,7 +59,8 @@ static void put_head(const json_t *s, const struct screen *screen, const struct 
 
 static void put_policy(const json_t *s, const struct screen *screen, const struct pairs *p)
 {
-	const char *reason = field_text(s, "applied.reason"), *who = field_text(s, "applied.who");
+	const char *reason = field_text_or(s, "applied.reason", NULL);
+	const char *who = field_text_or(s, "applied.who", NULL);
 	char age[AGE_TEXT_MAX];
 	struct joined j;
 	int64_t since;
@@ -76,9 +77,11 @@ static void put_policy(const json_t *s, const struct screen *screen, const struc
 	else
 		join(&j, "revision %lld  %.*s", (long long)field_int(s, "policy_revision", 0),
 		     DIGEST_SHOWN, field_text_or(s, "policy_digest", ""));
-	if (field_int(s, "policy_revision", 0) > 0)
-		join(&j, field_count(s, "drift") > 0 ? "kernel DIFFERS from policy"
-						     : "kernel = policy");
+	if (field_count(s, "drift") > 0)
+		join(&j, "kernel DIFFERS from policy%s%s",
+		     field_text(s, "drift") != NULL ? ": " : "", field_text_or(s, "drift", ""));
+	else if (field_int(s, "policy_revision", 0) > 0)
+		join(&j, "kernel = policy");
 	if (field_true(s, "pending"))
 		join(&j, "edits in the site directory are not applied (bailiwick plan)");
 	join_end(&j, p, "policy");
@@ -102,7 +105,7 @@ static void put_mapping(const json_t *s, const struct screen *screen, const stru
 	int64_t since;
 
 	join_begin(&j, ", ");
-	if (field(s, "view_sequence") == NULL)
+	if (field_int(s, "view_sequence", 0) == 0 && field(s, "view_age_s") == NULL)
 		join(&j, "none: view.json is missing, so no identity is placed anywhere");
 	else
 		join(&j, "sequence %lld", (long long)field_int(s, "view_sequence", 0));
