@@ -422,7 +422,7 @@ static int listen_at(const char *path, struct err *err)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	/* The mode keeps strangers out; the peer's credentials decide. */
-	if (chmod(path, 0660) < 0 || (g && chown(path, 0, g->gr_gid) < 0) ||
+	if (chmod(path, 0660) < 0 || (g && chown(path, (uid_t)-1, g->gr_gid) < 0) ||
 	    listen(fd, BACKLOG) < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	return take_fd(&fd);

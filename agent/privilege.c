@@ -6,6 +6,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,6 +16,8 @@ static const int needed[] = {CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH}
 
 int privilege_keep(struct err *err)
 {
+	bool may_chown;
+
 	capng_get_caps_process();
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
 		if (!capng_have_capability(CAPNG_EFFECTIVE, (unsigned)needed[i]))
@@ -23,14 +26,18 @@ int privilege_keep(struct err *err)
 				       "bailiwickd.service",
 				       capng_capability_to_name((unsigned)needed[i]));
 	}
+	may_chown = capng_have_capability(CAPNG_PERMITTED, CAP_CHOWN);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		(void)capng_update(CAPNG_ADD,
 				   CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
 				   (unsigned)needed[i]);
-	/* CHOWN gives the control socket to the group at start; it goes with privilege_confine().
+	/*
+	 * CHOWN gives the control socket to the group at start; it goes with privilege_confine(). In
+	 * bailiwickd.service the group is the process's own and the capability is not there.
 	 */
-	(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN);
+	if (may_chown)
+		(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN);
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return err_set(err, EPERM, "capabilities cannot be given up");
 	return 0;
