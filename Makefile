@@ -191,7 +191,7 @@ $(TOOLS): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
 	$(link)
 
 # One program of all files; tests/property/*.sh run it.
-$(PROPERTY): $(call objects,$(SRCS_property)) $(call library,controller-client rules base)
+$(PROPERTY): $(call objects,$(SRCS_property)) $(call library,agent controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
