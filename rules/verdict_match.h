@@ -54,7 +54,7 @@ struct question {
 };
 
 /* Nearest to a permission last. */
-enum stage {
+enum reach {
 	STAGE_NOWHERE, /* several of from, to and services fail */
 	STAGE_NETWORK, /* services fail, and one end matches as part of a network only */
 	STAGE_TO,
@@ -67,7 +67,7 @@ enum stage {
 };
 
 struct match {
-	enum stage stage;
+	enum reach stage;
 	int rule;           /* index, -1 = the policy has no rule */
 	enum reason reason; /* from STAGE_CONDITION on */
 	struct wall end;    /* STAGE_HOLDS: when permission ends; 0 = never */

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tests/property/property.h"
+
+#include <netinet/icmp6.h>
+#include <netinet/ip_icmp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "rules/verdict_match.h"
+
+#define TRIES  250
+#define WANTED 240 /* tries for a flow of the kind that is wanted; then any */
+
+static const char *const seen_names[SEEN_COUNT] = {"open", "refused", "silent"};
+
+const char *seen_name(enum seen s)
+{
+	return seen_names[s];
+}
+
+static const struct addr *draw_address(struct rng *r, bool here, uint8_t family, bool loopback)
+{
+	for (;;) {
+		const struct place *p = &places[draw(r, place_count)];
+
+		if ((p->host == HOST_HERE) == here && (family == 0 || p->addr.family == family) &&
+		    (loopback || !addr_is_loopback(&p->addr)))
+			return &p->addr;
+	}
+}
+
+static void end_of_actor(const struct actor *a, const struct stage *s, struct flow_end *ret)
+{
+	*ret = (struct flow_end){.has_socket = a != NULL};
+	if (a == NULL)
+		return;
+	ret->uid = a->uid;
+	for (unsigned i = 0; i < CGROUP_LEVEL_MAX && i < s->cgroups[a->cgroup].level; i++)
+		ret->cgroups[i] = s->cgroups[a->cgroup].ids[i];
+}
+
+static void draw_service(struct flow *f, struct rng *r)
+{
+	uint32_t kind = draw(r, 10);
+
+	f->dport = ports[draw(r, port_count)];
+	if (kind < 5) {
+		f->l4proto = IPPROTO_TCP;
+	} else if (kind < 9) {
+		f->l4proto = IPPROTO_UDP;
+	} else {
+		f->l4proto = f->src.family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+		f->dport = f->src.family == AF_INET ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+	}
+}
+
+static bool is_echo(const struct flow *f)
+{
+	return f->l4proto == IPPROTO_ICMP || f->l4proto == IPPROTO_ICMPV6;
+}
+
+static const struct actor *listener(const struct world *w, const struct stage *s,
+				    const struct flow *f)
+{
+	int kind = f->l4proto == IPPROTO_TCP ? 0 : 1;
+
+	for (size_t i = 0; !is_echo(f) && i < port_count; i++) {
+		if (ports[i] == f->dport)
+			return w->listeners[kind][i] < 0 ? NULL : &s->actors[w->listeners[kind][i]];
+	}
+	return NULL;
+}
+
+static void draw_flow(struct probe *p, struct rng *r, const struct world *w, const struct stage *s)
+{
+	static const enum flow_direction directions[] = {FLOW_OUT, FLOW_OUT, FLOW_IN, FLOW_IN,
+							 FLOW_LOOPBACK};
+	struct flow *f = &p->flow;
+
+	*p = (struct probe){.fd = -1, .seen = SEEN_SILENT};
+	f->direction = directions[draw(r, sizeof(directions) / sizeof(directions[0]))];
+	f->dst = *draw_address(r, f->direction != FLOW_OUT, 0, f->direction == FLOW_LOOPBACK);
+	if (f->direction == FLOW_LOOPBACK)
+		f->src = f->dst;
+	else
+		f->src = *draw_address(r, f->direction == FLOW_OUT, f->dst.family, false);
+	draw_service(f, r);
+	if (f->direction != FLOW_IN)
+		p->caller = &s->actors[draw(r, s->actor_count)];
+	if (f->direction != FLOW_OUT)
+		p->called = listener(w, s, f);
+	end_of_actor(p->caller, s, &f->source);
+	end_of_actor(p->called, s, &f->destination);
+}
+
+/* Where only a uid tells whose a listener is, the kernel asks the agent, and there is none (R20).
+ */
+static bool asks_the_agent(const struct probe *p, const struct world *w)
+{
+	const struct flow_end *end = &p->flow.destination;
+
+	if (!end->has_socket || p->flow.direction == FLOW_OUT)
+		return false;
+	for (size_t i = 0; i < w->host.nobody_count; i++) {
+		const struct host_nobody *n = &w->host.nobodies[i];
+
+		if (n->ask_listener && end->cgroups[n->level - 1] == n->cgroup_id)
+			return true;
+	}
+	return false;
+}
+
+/* Two identities here that the caller may reach on one port: the policy's mistake (R56). */
+static int is_ambiguous(const struct probe *p, const struct compile_input *in,
+			const struct world *w, bool *ret, struct err *err)
+{
+	struct question q = {
+		.in = in,
+		.same_node = true,
+		.service = {.kind = p->flow.l4proto == IPPROTO_TCP ? SERVICE_TCP : SERVICE_UDP,
+			    .first = p->flow.dport,
+			    .last = p->flow.dport}};
+	unsigned count = 0;
+
+	*ret = false;
+	if (p->flow.direction != FLOW_LOOPBACK || is_echo(&p->flow))
+		return 0;
+	q.from.identity = owner_of_caller(in, &w->host, &p->flow.source);
+	for (uint32_t i = 0; q.from.identity >= 0 && i < in->policy->identity_count; i++) {
+		struct match m;
+		int r;
+
+		q.to.identity = (int)i;
+		if (!identity_is_placed_here(in, i))
+			continue;
+		r = match_rules(&q, &m, err);
+		if (r < 0)
+			return r;
+		count += m.stage >= STAGE_CONDITION;
+	}
+	*ret = count > 1;
+	return 0;
+}
+
+static enum seen expectation(const struct probe *p)
+{
+	const struct flow *f = &p->flow;
+
+	if (p->verdict.decision == DECISION_DENIED)
+		return p->verdict.answer == DENY_REJECT ? SEEN_REFUSED : SEEN_SILENT;
+	if (f->direction == FLOW_OUT || is_echo(f) || p->called != NULL)
+		return SEEN_OPEN;
+	return SEEN_REFUSED; /* nobody listens, and the caller is told */
+}
+
+/* What kinds of flows are worth more than their share: permitted ones are rare among random ones.
+ */
+static bool is_wanted(const struct probe *p, uint32_t want)
+{
+	const struct verdict *v = &p->verdict;
+
+	switch (want) {
+	case 0:
+	case 1:
+	case 2:
+		return v->rule >= 0;
+	case 3:
+	case 4:
+		return v->rule < 0 && v->nearest >= 0;
+	case 5:
+		return v->reason == REASON_ESSENTIAL || v->decision == DECISION_WOULD_DENY;
+	default:
+		return true;
+	}
+}
+
+bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const struct stage *s,
+		struct err *err)
+{
+	struct compile_input in;
+	uint32_t want = draw(r, 10);
+	bool ambiguous;
+
+	world_input(w, world_judged_by_candidate(w), &in);
+	for (int i = 0; i < TRIES; i++) {
+		draw_flow(p, r, w, s);
+		if (asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||
+		    ambiguous)
+			continue;
+		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
+			return false;
+		if (!is_wanted(p, want) && i < WANTED)
+			continue;
+		p->expected = expectation(p);
+		return true;
+	}
+	return false;
+}
+
+static void actor_format(struct buf *b, const struct actor *a, int identity)
+{
+	if (identity >= 0)
+		buf_printf(b, " i%d", identity);
+	if (a != NULL)
+		buf_printf(b, " (actor in cgroup %u, uid %u)", a->cgroup, a->uid);
+}
+
+void probe_format(const struct probe *p, const struct world *w, struct buf *b)
+{
+	static const char *const directions[] = {"out", "in", "loopback"};
+	const struct policy *policy = w->policies[world_judged_by_candidate(w)];
+	const struct verdict *v = &p->verdict;
+	char src[ADDR_TEXT_MAX], dst[ADDR_TEXT_MAX];
+
+	buf_printf(b, "%s %s", directions[p->flow.direction], addr_format(src, &p->flow.src));
+	actor_format(b, p->caller, v->from_identity);
+	buf_printf(b, " > %s", addr_format(dst, &p->flow.dst));
+	actor_format(b, p->called, v->to_identity);
+	buf_printf(b, " proto %u port %u sport %u: oracle %s %s, so %s; kernel: %s%s",
+		   p->flow.l4proto, p->flow.dport, p->sport, decision_name(v->decision),
+		   reason_name(v->reason), seen_name(p->expected), seen_name(p->seen), p->note);
+	if (v->rule >= 0)
+		buf_printf(b, "; rule %s", policy->rules[v->rule].name);
+	if (v->nearest >= 0)
+		buf_printf(b, "; nearest %s fails on %s", policy->rules[v->nearest].name,
+			   v->fails_on);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tests/property/property.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "tests/property/mutate.h"
+
+#define FLOWS_PER_ROUND 50
+#define FRESH_PERCENT   30
+#define FAILURES_SHOWN  5
+#define AUDIT_EVERY     5
+
+static struct {
+	const char *here, *b, *c;
+	uint64_t seed;
+	uint64_t decisions;
+	uint64_t mutate;
+	bool verbose;
+} arg = {.decisions = 2000};
+
+struct run {
+	struct stage stage;
+	struct theatre *theatre;
+	struct kernel *kernel;
+	struct world world;
+	struct rng rng;
+	uint64_t decided, disagreed, allowed, by_rule, skipped;
+	unsigned round;
+};
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: property --here NETNS --b NETNS --c NETNS [--seed N] "
+			"[--decisions N] [--mutate K] [--verbose]\n"
+			"       normally through tests/property/run.sh\n");
+	exit(2);
+}
+
+static void parse_arguments(int argc, char **argv)
+{
+	const struct {
+		const char *name;
+		const char **text;
+		uint64_t *number;
+	} options[] = {{"--here", &arg.here, NULL},
+		       {"--b", &arg.b, NULL},
+		       {"--c", &arg.c, NULL},
+		       {"--seed", NULL, &arg.seed},
+		       {"--decisions", NULL, &arg.decisions},
+		       {"--mutate", NULL, &arg.mutate}};
+
+	for (int i = 1; i < argc; i++) {
+		size_t o = 0;
+
+		if (str_eq(argv[i], "--verbose")) {
+			arg.verbose = true;
+			continue;
+		}
+		while (o < ARRAY_LEN(options) && !str_eq(argv[i], options[o].name))
+			o++;
+		if (o == ARRAY_LEN(options) || ++i == argc)
+			usage();
+		if (options[o].text != NULL)
+			*options[o].text = argv[i];
+		else if (text_u64(argv[i], 0, UINT64_MAX, options[o].number) < 0)
+			usage();
+	}
+	if (arg.here == NULL || arg.b == NULL || arg.c == NULL || arg.mutate >= MUTATION_COUNT)
+		usage();
+}
+
+static void show_world(const struct world *w)
+{
+	CLEANUP(buf_done) struct buf b;
+
+	buf_init(&b, 1U << 20);
+	model_text(world_judged_by_candidate(w) ? &w->candidate : &w->model, w->now, &b);
+	buf_printf(&b, "# mode %s, clock %strusted, candidate %s\n", mode_name(w->mode),
+		   w->clock_trusted ? "" : "not ",
+		   w->has_candidate ? (w->candidate_on ? "on" : "off") : "none");
+	for (size_t i = 0; i < w->view.placed_count; i++)
+		buf_printf(&b, "# placed here: %s\n", w->view.placed[i].identity);
+	for (size_t i = 0; i < w->view.peer_count; i++) {
+		const struct view_peer *p = &w->view.peers[i];
+		char text[ADDR_TEXT_MAX], service[SERVICE_TEXT_MAX];
+
+		buf_printf(&b, "# peer: %s at %s", p->identity, p->node);
+		for (size_t j = 0; j < p->address_count; j++)
+			buf_printf(&b, " %s", addr_format(text, &p->addresses[j]));
+		for (size_t j = 0; p->has_services && j < p->service_count; j++)
+			buf_printf(&b, " %s", service_format(service, &p->services[j]));
+		buf_puts(&b, p->has_services ? " only\n" : "\n");
+	}
+	for (size_t i = 0; i < w->workload_count; i++)
+		buf_printf(&b, "# workload: i%d cgroup %d uid %u\n", w->workloads[i].identity,
+			   w->workloads[i].cgroup, w->workloads[i].uid);
+	for (size_t i = 0; i < w->overlay.revoked_count; i++)
+		buf_printf(&b, "# revoked: %s\n", w->overlay.revoked[i].name);
+	for (size_t i = 0; i < w->overlay.quarantined_count; i++)
+		buf_printf(&b, "# quarantined: %s keep %s\n", w->overlay.quarantined[i].identity,
+			   w->overlay.quarantined[i].keep == NULL ? "nothing"
+								  : w->overlay.quarantined[i].keep);
+	fputs(b.data, stdout);
+}
+
+static void judge(struct run *run, const struct probe *p)
+{
+	CLEANUP(buf_done) struct buf b;
+	bool agrees = p->seen == p->expected;
+
+	run->decided++;
+	run->allowed += p->verdict.decision != DECISION_DENIED;
+	run->by_rule += p->verdict.rule >= 0;
+	run->disagreed += !agrees;
+	if (!arg.verbose && (agrees || arg.mutate != 0 || run->disagreed > FAILURES_SHOWN))
+		return;
+	buf_init(&b, 1U << 16);
+	probe_format(p, &run->world, &b);
+	printf("%s round %u: %s\n", agrees ? "agreed" : "DISAGREED", run->round, b.data);
+}
+
+static int one_round(struct run *run, struct err *err)
+{
+	struct probe probes[FLOWS_PER_ROUND];
+	bool fresh = run->round == 0 || chance(&run->rng, FRESH_PERCENT);
+	uint64_t before = run->disagreed;
+	size_t count = 0;
+	int r;
+
+	if (fresh)
+		world_draw(&run->world, &run->rng, &run->stage);
+	else
+		world_change(&run->world, &run->rng, &run->stage);
+	r = world_build(&run->world, &run->stage, err);
+	if (r >= 0)
+		r = kernel_apply(run->kernel, &run->world, fresh && chance(&run->rng, 50),
+				 (unsigned)arg.mutate, &run->rng, err);
+	if (r >= 0)
+		r = theatre_listen(run->theatre, &run->world, &run->stage, err);
+	for (size_t i = 0; i < FLOWS_PER_ROUND && r >= 0; i++) {
+		if (probe_draw(&probes[count], &run->rng, &run->world, &run->stage, err))
+			count++;
+		else
+			run->skipped++;
+	}
+	if (r >= 0)
+		r = theatre_play(run->theatre, &run->stage, probes, count, err);
+	for (size_t i = 0; i < count && r >= 0; i++)
+		judge(run, &probes[i]);
+	if (r >= 0 && run->round % AUDIT_EVERY == 0)
+		r = kernel_audit(run->kernel, &run->world, err);
+	if (arg.mutate == 0 &&
+	    (arg.verbose || r < 0 || (run->disagreed > before && before < FAILURES_SHOWN)))
+		show_world(&run->world);
+	return r;
+}
+
+/* 0 = as wanted: all agree, or a mutation was noticed. */
+static int conclude(const struct run *run)
+{
+	if (arg.mutate != 0) {
+		bool caught = run->disagreed > 0;
+
+		printf("%s mutant: %s (seed %lu, %lu of %lu decisions differ)\n",
+		       caught ? "ok" : "not ok", mutation_names[arg.mutate],
+		       (unsigned long)arg.seed, (unsigned long)run->disagreed,
+		       (unsigned long)run->decided);
+		return caught ? 0 : 1;
+	}
+	printf("%s decisions: %lu by %u policies, %lu allowed, %lu by a rule, %lu not drawn, "
+	       "%lu disagree (--seed %lu)\n",
+	       run->disagreed == 0 ? "ok" : "not ok", (unsigned long)run->decided, run->round,
+	       (unsigned long)run->allowed, (unsigned long)run->by_rule,
+	       (unsigned long)run->skipped, (unsigned long)run->disagreed, (unsigned long)arg.seed);
+	return run->disagreed == 0 ? 0 : 1;
+}
+
+static int play(struct run *run, struct err *err)
+{
+	int r = stage_open(&run->stage, arg.here, arg.b, arg.c, err);
+
+	if (r >= 0)
+		r = theatre_open(&run->stage, &run->theatre, err);
+	if (r >= 0)
+		r = kernel_open(&run->kernel, err);
+	while (r >= 0 && run->decided < arg.decisions && (arg.mutate == 0 || run->disagreed == 0)) {
+		r = one_round(run, err);
+		run->round++;
+	}
+	return r;
+}
+
+static void pin(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+int main(int argc, char **argv)
+{
+	static struct run run;
+	struct err err = {{0}};
+	int r;
+
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	parse_arguments(argc, argv);
+	if (arg.seed == 0 && getrandom(&arg.seed, sizeof(uint32_t), 0) < 0)
+		arg.seed = (uint64_t)wall_now().s;
+	run.rng.state = arg.seed;
+	pin();
+	r = play(&run, &err);
+	if (r < 0)
+		printf("not ok run: round %u (--seed %lu): %s\n", run.round,
+		       (unsigned long)arg.seed, err.text);
+	kernel_close(run.kernel);
+	theatre_close(run.theatre);
+	world_done(&run.world);
+	stage_close(&run.stage);
+	return r < 0 ? 1 : conclude(&run);
+}
