@@ -33,8 +33,8 @@ int privilege_keep(struct err *err)
 				   CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
 				   (unsigned)needed[i]);
 	/*
-	 * CHOWN gives the control socket to the group at start; it goes with privilege_confine(). In
-	 * bailiwickd.service the group is the process's own and the capability is not there.
+	 * CHOWN gives the control socket to the group at start; it goes with privilege_confine().
+	 * In bailiwickd.service the group is the process's own and the capability is not there.
 	 */
 	if (may_chown)
 		(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN);
