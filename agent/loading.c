@@ -112,9 +112,8 @@ int loading_empty_policy(const struct agent *a, struct policy **ret, struct err 
 	CLEANUP(freep)
 	char *text = mem_printf("trust_domain: %s\n",
 				a->config.trust_domain ? a->config.trust_domain : "none.invalid");
-	struct store_file file = {.name = (char *)"(no policy applied)",
-				  .text = text,
-				  .len = text ? strlen(text) : 0};
+	char name[] = "(no policy applied)";
+	struct store_file file = {.name = name, .text = text, .len = text ? strlen(text) : 0};
 	struct store_policy texts = {.files = &file, .file_count = 1};
 
 	if (!text)

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/store.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "rules/marks.h"
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Texts that the structs own nothing of: writable, because their members are not const. */
+static char text_b_yaml[] = "b.yaml", text_two[] = "two\n", text_a_yaml[] = "a.yaml",
+	    text_one[] = "one\n", text_vendor_x[] = "vendor=x", text_r[] = "r",
+	    text_prod_a[] = "prod/a", text_forensics[] = "forensics", text_q[] = "q",
+	    text_prod_b[] = "prod/b";
+
+static void store_freep(struct store **s)
+{
+	store_free(*s);
+}
+
+static struct store *fresh(void)
+{
+	CLEANUP(freep) char *state = mem_printf("%s/state", test_dir());
+	CLEANUP(freep) char *run = mem_printf("%s/run", test_dir());
+	struct store *s = NULL;
+	struct err err;
+
+	CHECK_OK(store_open(state, run, &s, &err), &err);
+	return s;
+}
+
+static void keep_policy(struct store *s, uint64_t revision)
+{
+	struct store_file files[] = {{text_b_yaml, text_two, 4}, {text_a_yaml, text_one, 4}};
+	struct store_policy p = {.revision = revision, .files = files, .file_count = 2};
+	struct err err;
+
+	(void)snprintf(p.who, sizeof(p.who), "root");
+	store_policy_digest(&p);
+	CHECK_OK(store_policy_write(s, &p, &err), &err);
+}
+
+TEST(store_gives_back_a_policy)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_policy p = {0};
+	struct err err;
+
+	keep_policy(s, 7);
+	CHECK_OK(store_policy_read(s, 7, &p, &err), &err);
+	CHECK_UINT(p.file_count, 2);
+	CHECK_STR(p.files[0].name, "a.yaml");
+	CHECK_STR(p.files[1].text, "two\n");
+	CHECK_STR(p.who, "root");
+	CHECK_UINT(strlen(p.digest), 64);
+	store_policy_done(&p);
+	CHECK_INT(store_policy_read(s, 8, &p, &err), -ENOENT);
+}
+
+TEST(store_keeps_the_newest_and_those_in_use)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_policy p = {0};
+	struct err err;
+
+	for (uint64_t i = 1; i <= 6; i++)
+		keep_policy(s, i);
+	store_policy_prune(s, 1, 0);
+	for (uint64_t i = 1; i <= 6; i++) {
+		bool kept = i == 1 || i >= 4;
+
+		CHECK_INT(store_policy_read(s, i, &p, &err), kept ? 0 : -ENOENT);
+		store_policy_done(&p);
+	}
+}
+
+TEST(store_state_goes_round)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_state st = {.confirmed = 3,
+				 .candidate = 4,
+				 .falls_back = {99},
+				 .last_revision = 4,
+				 .mode = MODE_ENFORCE,
+				 .mode_before = MODE_SELECTIVE,
+				 .view_sequence = 41},
+			   back;
+	struct err err;
+
+	CHECK_OK(store_state_read(s, &back, &err), &err);
+	CHECK(!back.known);
+	CHECK_OK(store_state_write(s, &st, &err), &err);
+	CHECK_OK(store_state_read(s, &back, &err), &err);
+	CHECK(back.known);
+	CHECK_UINT(back.candidate, 4);
+	CHECK_INT(back.mode, MODE_ENFORCE);
+	CHECK_INT(back.mode_before, MODE_SELECTIVE);
+	CHECK_UINT(back.view_sequence, 41);
+}
+
+TEST(store_refuses_a_damaged_state)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(freep) char *path = mem_printf("%s/state/state.json", test_dir());
+	struct store_state back;
+	struct err err;
+
+	CHECK_OK(file_write_durable(AT_FDCWD, path, "{\"confirmed\": 1", 15, 0600, &err), &err);
+	CHECK(store_state_read(s, &back, &err) < 0);
+	CHECK_CONTAINS(err.text, "state.json");
+}
+
+TEST(store_overlay_goes_round)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct overlay_revoked revoked[] = {
+		{.kind = REVOKED_LABEL, .name = text_vendor_x, .until = {5}, .reason = text_r}};
+	struct overlay_quarantine quarantined[] = {
+		{.identity = text_prod_a, .keep = text_forensics, .reason = text_q},
+		{.identity = text_prod_b, .reason = text_q}};
+	struct overlay o = {revoked, 1, quarantined, 2}, back;
+	struct err err;
+
+	CHECK_OK(store_overlay_read(s, &back, &err), &err);
+	CHECK_UINT(back.revoked_count, 0);
+	CHECK_OK(store_overlay_write(s, &o, &err), &err);
+	CHECK_OK(store_overlay_read(s, &back, &err), &err);
+	CHECK_INT(back.revoked[0].kind, REVOKED_LABEL);
+	CHECK_STR(back.revoked[0].name, "vendor=x");
+	CHECK_INT(back.revoked[0].until.s, 5);
+	CHECK_STR(back.quarantined[0].keep, "forensics");
+	CHECK(back.quarantined[1].keep == NULL);
+	overlay_done(&back);
+}
+
+TEST(store_numbers_are_of_this_boot)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(numbers_freep) struct numbers *c = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
+	CLEANUP(numbers_freep)
+	struct numbers *i = numbers_new(MARK_IDENTITY_MIN, MARK_IDENTITY_MAX);
+	CLEANUP(numbers_freep) struct numbers *c2 = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
+	CLEANUP(numbers_freep)
+	struct numbers *i2 = numbers_new(MARK_IDENTITY_MIN, MARK_IDENTITY_MAX);
+	CLEANUP(freep) char *path = mem_printf("%s/run/numbers", test_dir());
+	CLEANUP(freep) char *text = NULL;
+	struct number_key key;
+	uint32_t number, again;
+	struct err err;
+	size_t len;
+	bool found;
+
+	CHECK_OK(store_numbers_read(s, c, i, &found, &err), &err);
+	CHECK(!found);
+	number_key_of("x", &key);
+	CHECK_INT(numbers_get(c, &key, &number), 0);
+	CHECK_OK(store_numbers_write(s, c, i, &err), &err);
+	CHECK_OK(store_numbers_read(s, c2, i2, &found, &err), &err);
+	CHECK(found);
+	CHECK_INT(numbers_find(c2, &key, &again), 0);
+	CHECK_UINT(again, number);
+
+	/* Another boot's numbers would name flows that conntrack has forgotten. */
+	CHECK_OK(file_read(AT_FDCWD, path, 4096, &text, &len, &err), &err);
+	text[strlen("bailiwick-numbers 1 ")] ^= 1;
+	CHECK_OK(file_write_durable(AT_FDCWD, path, text, len, 0600, &err), &err);
+	CHECK_OK(store_numbers_read(s, c2, i2, &found, &err), &err);
+	CHECK(!found);
+}
+
+TEST(store_history_is_bounded_and_in_order)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(freep) char *path = mem_printf("%s/state/history", test_dir());
+	CLEANUP(buf_done) struct buf b;
+	json_t *all, *last = json_pack("{s:i}", "revision", STORE_HISTORY_MAX);
+	struct err err;
+
+	buf_init(&b, 1 << 20);
+	for (int k = 0; k < STORE_HISTORY_MAX; k++)
+		buf_printf(&b, "{\"revision\":%d}\n", k);
+	CHECK_OK(file_write_durable(AT_FDCWD, path, b.data, b.len, 0600, &err), &err);
+	CHECK_OK(store_history_add(s, last, &err), &err);
+	json_decref(last);
+	all = store_history(s);
+	CHECK_UINT(json_array_size(all), STORE_HISTORY_MAX);
+	CHECK_INT(json_integer_value(json_object_get(json_array_get(all, 0), "revision")), 1);
+	json_decref(all);
+}
+
+TEST(store_says_when_it_cannot_write)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(freep) char *path = mem_printf("%s/state/state.json", test_dir());
+	struct store_state st = {0};
+	struct err err;
+
+	/* A directory in the file's place refuses the rename for root too. */
+	CHECK_INT(mkdir(path, 0700), 0);
+	CHECK(store_state_write(s, &st, &err) < 0);
+	CHECK_CONTAINS(err.text, "state.json");
+	CHECK(store_problem(s) != NULL);
+}
