@@ -407,6 +407,16 @@ static int on_connect(sd_event_source *s, int listen_fd, uint32_t revents, void 
 
 /* --- socket ------------------------------------------------------------------------------- */
 
+/* In bailiwickd.service the socket is born with the group, and chown(2) is not let through. */
+static int give_to_group(const char *path, const struct group *g)
+{
+	struct stat st;
+
+	if (!g || (stat(path, &st) == 0 && st.st_gid == g->gr_gid))
+		return 0;
+	return chown(path, (uid_t)-1, g->gr_gid);
+}
+
 static int listen_at(const char *path, struct err *err)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -422,8 +432,7 @@ static int listen_at(const char *path, struct err *err)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	/* The mode keeps strangers out; the peer's credentials decide. */
-	if (chmod(path, 0660) < 0 || (g && chown(path, (uid_t)-1, g->gr_gid) < 0) ||
-	    listen(fd, BACKLOG) < 0)
+	if (chmod(path, 0660) < 0 || give_to_group(path, g) < 0 || listen(fd, BACKLOG) < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	return take_fd(&fd);
 }

@@ -14,6 +14,21 @@
 
 static const int needed[] = {CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH};
 
+/* So it is in bailiwickd.service, whose filter does not even let capset(2) through. */
+static bool holds_only_needed(void)
+{
+	capng_get_caps_process();
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++) {
+		bool wanted = false;
+
+		for (size_t i = 0; i < ARRAY_LEN(needed); i++)
+			wanted |= (unsigned)needed[i] == cap;
+		if (wanted != capng_have_capability(CAPNG_PERMITTED, cap))
+			return false;
+	}
+	return true;
+}
+
 int privilege_keep(struct err *err)
 {
 	bool may_chown;
@@ -26,6 +41,8 @@ int privilege_keep(struct err *err)
 				       "bailiwickd.service",
 				       capng_capability_to_name((unsigned)needed[i]));
 	}
+	if (holds_only_needed())
+		return 0;
 	may_chown = capng_have_capability(CAPNG_PERMITTED, CAP_CHOWN);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
@@ -98,9 +115,11 @@ int privilege_confine(struct err *err)
 	scmp_filter_ctx ctx;
 	int r;
 
-	(void)capng_update(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN);
-	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
-		return err_set(err, EPERM, "capabilities cannot be given up");
+	if (!holds_only_needed()) {
+		(void)capng_update(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_CHOWN);
+		if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+			return err_set(err, EPERM, "capabilities cannot be given up");
+	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, errno, "no_new_privs: %s", strerror(errno));
 	ctx = seccomp_init(SCMP_ACT_ALLOW);
