@@ -26,6 +26,7 @@
 struct members {
 	uint32_t *ids;
 	size_t count, cap;
+	char text[]; /* "key=value" */
 };
 
 struct resolver {
@@ -66,9 +67,10 @@ static int member_add(struct resolver *r, const struct label *l, uint32_t identi
 	(void)snprintf(text, sizeof(text), "%s=%s", l->key, l->value);
 	m = map_get_str(r->by_label, text);
 	if (m == NULL) {
-		m = mem_calloc(1, sizeof(*m));
+		m = mem_calloc(1, sizeof(*m) + strlen(text) + 1);
 		if (m == NULL)
 			return -ENOMEM;
+		memcpy(m->text, text, strlen(text) + 1);
 		e = map_put_str(r->by_label, text, m);
 		if (e < 0) {
 			free(m);
@@ -180,11 +182,12 @@ static const char *nearest_label(const struct resolver *r, const char *wanted)
 	unsigned best_distance = 3;
 
 	while (map_next(r->by_label, &it)) {
-		unsigned distance = text_distance(wanted, it.key, best_distance - 1);
+		const struct members *m = it.value;
+		unsigned distance = text_distance(wanted, m->text, best_distance - 1);
 
 		if (distance < best_distance) {
 			best_distance = distance;
-			best = it.key;
+			best = m->text;
 		}
 	}
 	return best;
@@ -334,7 +337,7 @@ static void summarize(struct policy *p, const struct party_list *l, struct list_
 	*s = (struct list_summary){NO_PARTY, NO_PARTY, NO_PARTY, NO_PARTY};
 	for (size_t i = 0; i < l->count; i++) {
 		uint32_t index = l->parties[i].index;
-		const struct identity *id = &p->identities[index];
+		const struct identity *id;
 		const char *tier;
 
 		if (l->parties[i].kind == PARTY_NETWORK) {
@@ -342,6 +345,7 @@ static void summarize(struct policy *p, const struct party_list *l, struct list_
 				s->first_network = index;
 			continue;
 		}
+		id = &p->identities[index];
 		if (s->first_identity == NO_PARTY)
 			s->first_identity = index;
 		tier = label_value(id->labels, id->label_count, "tier");

@@ -214,7 +214,8 @@ void policy_summarize_mapped(struct policy *p)
 	for (size_t i = 0; i < p->rule_count; i++) {
 		struct sides s = sides_of(p, &p->rules[i]);
 
-		if (p->rules[i].assurance != ASSURANCE_MAPPED || s.to->first_identity == NO_PARTY)
+		if (p->rules[i].assurance != ASSURANCE_MAPPED ||
+		    s.from->first_identity == NO_PARTY || s.to->first_identity == NO_PARTY)
 			continue;
 		if (first == NULL)
 			first = &p->rules[i];

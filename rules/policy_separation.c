@@ -145,13 +145,17 @@ static const struct pos *subject_pos(const struct policy *p, const struct rule *
 	const char *name = party_name(p, ref);
 
 	for (size_t i = 0; i < count; i++) {
-		const struct identity *id = &p->identities[ref->index];
-		bool expression = strchr(subjects[i].text, '=') != NULL;
+		const struct identity *id;
 
-		if (!expression && str_eq(subjects[i].text, name))
-			return &subjects[i].pos;
-		if (expression && ref->kind == PARTY_IDENTITY &&
-		    expression_matches(subjects[i].text, id->labels, id->label_count))
+		if (strchr(subjects[i].text, '=') == NULL) {
+			if (str_eq(subjects[i].text, name))
+				return &subjects[i].pos;
+			continue;
+		}
+		if (ref->kind == PARTY_NETWORK)
+			continue;
+		id = &p->identities[ref->index];
+		if (expression_matches(subjects[i].text, id->labels, id->label_count))
 			return &subjects[i].pos;
 	}
 	return &rule->pos;
