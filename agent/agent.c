@@ -335,6 +335,8 @@ static int start_loop(struct agent *a, struct err *err)
 		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_hangup, a);
 	if (r >= 0)
 		r = sd_event_set_watchdog(a->event, true);
+	if (r >= 0)
+		r = agent_reconcile_init(a);
 	return r < 0 ? err_set(err, -r, "event loop: %s", strerror(-r)) : 0;
 }
 
@@ -429,6 +431,7 @@ void agent_free(struct agent *a)
 	metrics_free(a->metrics);
 	control_free(a->control);
 	heartbeat_stop(a);
+	sd_event_source_disable_unref(a->reconcile_source);
 	watcher_free(a->watcher);
 	usage_free(a->usage);
 	telemetry_free(a->telemetry);

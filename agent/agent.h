@@ -148,6 +148,7 @@ void agent_history(struct agent *a, uint64_t revision, const char *digest, const
 void agent_overlay_drop(struct agent *a, size_t revoked_index);
 
 /* --- reconcile.c --- */
+int agent_reconcile_init(struct agent *a);
 /* Marks as dirty; the work is done before the loop sleeps again. */
 void agent_touch(struct agent *a, unsigned dirty);
 /* The same, and calls back when it is in the kernel. call may be NULL. */

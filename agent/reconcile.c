@@ -319,7 +319,7 @@ static int reconcile(struct agent *a, bool block, struct err *err)
 
 	r = job_make(a, &j, err);
 	a->dirty = 0;
-	if (r < 0) {
+	if (r < 0 || !j) {
 		log_error("nothing changed: %s", err->text);
 		waiters_call(a, r, err, NULL);
 		return r;
@@ -347,6 +347,13 @@ static int on_reconcile(sd_event_source *s, void *user)
 	if (!a->job && a->dirty)
 		(void)reconcile(a, false, &err);
 	return 0;
+}
+
+int agent_reconcile_init(struct agent *a)
+{
+	int r = sd_event_add_defer(a->event, &a->reconcile_source, on_reconcile, a);
+
+	return r < 0 ? r : sd_event_source_set_enabled(a->reconcile_source, SD_EVENT_OFF);
 }
 
 void agent_touch(struct agent *a, unsigned dirty)
