@@ -302,12 +302,11 @@ static int note_user(struct policy *p, struct map *users, size_t identity, const
 		return map_put_str(users, s->value, (void *)(uintptr_t)(identity + 1));
 	other = &p->identities[taken - 1];
 	if (taken - 1 != identity)
-		policy_warn(
-			p, &s->pos,
-			"user %s runs \"%s\" and \"%s\" (%s): one account, several identities" ADVISE
-			"give each an account, or tell them apart by unit",
-			yaml_quote(quoted, s->value), p->identities[identity].name, other->name,
-			policy_place(place, p, &other->pos, &s->pos));
+		policy_warn(p, &s->pos,
+			    "user %s runs \"%s\" and \"%s\" (%s): one account, several "
+			    "identities" ADVISE "give each an account, or tell them apart by unit",
+			    yaml_quote(quoted, s->value), p->identities[identity].name, other->name,
+			    policy_place(place, p, &other->pos, &s->pos));
 	return 0;
 }
 

@@ -92,13 +92,13 @@ static void check_lowered(struct policy *p, const struct rule *rule, uint32_t *s
 	char place[PLACE_TEXT_MAX];
 
 	if (other != NULL)
-		policy_warn(
-			p, &rule->pos,
-			"rule \"%s\" demands %s, but \"%s\" (%s) opens some of the same for %s" ADVISE
-			"narrow that rule, or set min_assurance: on the identity",
-			rule->name, assurance_name(rule->assurance), other->name,
-			policy_place(place, p, &other->pos, &rule->pos),
-			assurance_name(other->assurance));
+		policy_warn(p, &rule->pos,
+			    "rule \"%s\" demands %s, but \"%s\" (%s) opens some of the same "
+			    "for %s" ADVISE
+			    "narrow that rule, or set min_assurance: on the identity",
+			    rule->name, assurance_name(rule->assurance), other->name,
+			    policy_place(place, p, &other->pos, &rule->pos),
+			    assurance_name(other->assurance));
 }
 
 int policy_check_overlaps(struct policy *p)

@@ -45,12 +45,11 @@ static void check_floor(struct policy *p, const struct rule *rule, const struct 
 		return;
 	id = &p->identities[s->highest_floor];
 	if (id->min_assurance > rule->assurance)
-		policy_warn(
-			p, &rule->assurance_pos,
-			"rule \"%s\" (%s) opens nothing for \"%s\", whose min_assurance is %s" ADVISE
-			"raise the rule's assurance",
-			rule->name, assurance_name(rule->assurance), id->name,
-			assurance_name(id->min_assurance));
+		policy_warn(p, &rule->assurance_pos,
+			    "rule \"%s\" (%s) opens nothing for \"%s\", whose "
+			    "min_assurance is %s" ADVISE "raise the rule's assurance",
+			    rule->name, assurance_name(rule->assurance), id->name,
+			    assurance_name(id->min_assurance));
 }
 
 /* UC-8: where the risk is high an address alone is little. */
@@ -195,11 +194,10 @@ static void check_rule(struct policy *p, struct rule *rule)
 	check_assurance(p, rule, &s);
 	if (s.from->first_identity == NO_PARTY && s.to->first_identity == NO_PARTY &&
 	    s.from->first_network != NO_PARTY && s.to->first_network != NO_PARTY)
-		policy_error(
-			p, &rule->pos,
-			"rule \"%s\" has only networks at both ends, where nobody enforces it" ADVISE
-			"name an identity at one end",
-			rule->name);
+		policy_error(p, &rule->pos,
+			     "rule \"%s\" has only networks at both ends, where nobody "
+			     "enforces it" ADVISE "name an identity at one end",
+			     rule->name);
 	check_ranges(p, rule, &s);
 	check_served(p, rule);
 	check_dates(p, rule);

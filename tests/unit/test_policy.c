@@ -145,7 +145,8 @@ TEST(policy_rule_mistakes)
 		 "p.yaml:9:12: no identity is called \"prod/settlement\"; did you mean "
 		 "\"settlement\" (line 3)?\n"},
 		{TWO RULE("quite-different", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:12: no identity or network is called \"quite-different\"; declare it, or "
+		 "p.yaml:9:12: no identity or network is called \"quite-different\"; declare it, "
+		 "or "
 		 "write a label expression like environment=prod\n"},
 		{TWO RULE("10.0.0.5", "api", "tcp/8443", MAPPED),
 		 "p.yaml:9:12: \"10.0.0.5\" is an address, not an identity; give the peer an "
@@ -170,7 +171,8 @@ TEST(policy_rule_mistakes)
 		 "on_unavailable: deny\n"},
 		{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("settlement", "world",
 									    "tcp/443", ""),
-		 "p.yaml:9:5: rule \"r\" demands attested, but network \"world\" is only addresses, "
+		 "p.yaml:9:5: rule \"r\" demands attested, but network \"world\" is only "
+		 "addresses, "
 		 "which cannot be more than mapped; write assurance: mapped\n"},
 		{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("world", "world",
 									    "tcp/443", MAPPED),
@@ -196,11 +198,13 @@ TEST(policy_rule_mistakes)
 			  "    window: {days: [mon, mon, monday], from: 18:0, to: \"24:00\", zone: "
 			  "/etc}\n"),
 		 "p.yaml:15:26: a day is named twice; keep one\n"
-		 "p.yaml:15:31: this entry cannot be \"monday\"; write mon, tue, wed, thu, fri, sat "
+		 "p.yaml:15:31: this entry cannot be \"monday\"; write mon, tue, wed, thu, fri, "
+		 "sat "
 		 "or sun\n"
 		 "p.yaml:15:46: \"18:0\" is not a time of day; write it like \"18:00\"\n"
 		 "p.yaml:15:56: \"24:00\" is not a time of day; write it like \"18:00\"\n"
-		 "p.yaml:15:71: \"/etc\" is not a time zone; write it like Europe/Berlin, or UTC\n"},
+		 "p.yaml:15:71: \"/etc\" is not a time zone; write it like Europe/Berlin, or "
+		 "UTC\n"},
 		{TWO RULE("settlement", "api", "tcp/8443",
 			  MAPPED
 			  "    callee: attested\n    on_stale: end\n    grantable: {max: 8h}\n"
@@ -211,11 +215,12 @@ TEST(policy_rule_mistakes)
 		 "keep, or remove it\n"
 		 "p.yaml:17:5: \"grantable\" is not available on this node yet; remove it\n"
 		 "p.yaml:18:5: \"max_flows\" is not available on this node yet; remove it\n"},
-		{TWO RULE(
-			 "settlement", "api", "tcp/8443",
-			 MAPPED) "  - {name: r, from: [api], to: [api], services: [tcp/8443], purpose: p, "
-				 "owner: o,\n     assurance: mapped}\n",
-		 "p.yaml:15:5: a rule \"r\" exists already (line 8); rules need names that differ\n"},
+		{TWO RULE("settlement", "api", "tcp/8443",
+			  MAPPED) "  - {name: r, from: [api], to: [api], services: [tcp/8443], "
+				  "purpose: p, "
+				  "owner: o,\n     assurance: mapped}\n",
+		 "p.yaml:15:5: a rule \"r\" exists already (line 8); rules need names that "
+		 "differ\n"},
 		{TWO RULE("settlement", "api", "tcp/8443", "    assurance: maped\n"),
 		 "p.yaml:14:16: \"assurance\" cannot be \"maped\"; write mapped, attested or "
 		 "measured\n"},
@@ -277,10 +282,12 @@ TEST(policy_identity_mistakes)
 		{ID("name: a, path: a/" UNIT), "p.yaml:3:21: path \"a/\" has an empty segment; "
 					       "write it like prod/payments/settlement\n"},
 		{ID("name: a, path: a%20b" UNIT),
-		 "p.yaml:3:21: path \"a%20b\" has a character other than letters, digits, '.', '_', "
+		 "p.yaml:3:21: path \"a%20b\" has a character other than letters, digits, '.', "
+		 "'_', "
 		 "'-'; write it like prod/payments/settlement\n"},
 		{ID("name: a, path: bailiwick/node/x" UNIT),
-		 "p.yaml:3:21: path \"bailiwick/node/x\" is below bailiwick/, which is reserved for "
+		 "p.yaml:3:21: path \"bailiwick/node/x\" is below bailiwick/, which is reserved "
+		 "for "
 		 "nodes and programs of Bailiwick; write it like prod/payments/settlement\n"},
 		{ID("name: a, path: \"spiffe://acme.example/a\"" UNIT),
 		 "p.yaml:3:21: path \"spiffe://acme.example/a\" is a whole SPIFFE ID; only what "
@@ -295,7 +302,8 @@ TEST(policy_identity_mistakes)
 		 "p.yaml:3:58: slice: \"b\" is not a slice: its name ends in .slice\n"
 		 "p.yaml:3:69: cgroup: \"a/b\" is not an absolute path\n"},
 		{ID("name: a, path: a, workload: [{unit: a, cgroup: /a/../b, exe: bin/a}]"),
-		 "p.yaml:3:42: unit: \"a\" is not a unit with processes: .service, .scope, .socket, "
+		 "p.yaml:3:42: unit: \"a\" is not a unit with processes: .service, .scope, "
+		 ".socket, "
 		 ".mount or .swap ends one\n"
 		 "p.yaml:3:53: cgroup: \"/a/../b\" has an empty component, '.' or '..'\n"
 		 "p.yaml:3:67: exe: \"bin/a\" is not an absolute path\n"},
@@ -314,7 +322,8 @@ TEST(policy_identity_mistakes)
 		 "p.yaml:3:39: min_assurance: attested is not available on this node yet; write "
 		 "min_assurance: mapped, or remove it\n"
 		 "p.yaml:3:49: \"reference\" is not available on this node yet; remove it\n"},
-		{ID("name: a, path: a, labels: [enviroment=prod, x, =y, z=, teir=1, a=1, a=2]" UNIT),
+		{ID("name: a, path: a, labels: [enviroment=prod, x, =y, z=, teir=1, a=1, "
+		    "a=2]" UNIT),
 		 "p.yaml:3:33: unknown label key \"enviroment\"; did you mean \"environment\"?\n"
 		 "p.yaml:3:50: \"x\" is not a label; write key=value\n"
 		 "p.yaml:3:53: label \"=y\" has no key\n"
@@ -348,11 +357,13 @@ TEST(policy_names_and_paths_must_differ)
 		 "need names that differ\n"},
 		{TOP "identities:\n" ENTRY("a", "x", "{unit: a.service}")
 			 ENTRY("b", "x", "{unit: b.service}"),
-		 "p.yaml:4:21: the path \"x\" belongs to \"a\" (line 3); each identity needs a path "
+		 "p.yaml:4:21: the path \"x\" belongs to \"a\" (line 3); each identity needs a "
+		 "path "
 		 "of its own\n"},
 		{TOP "identities:\n" ENTRY("a", "x", "{unit: a.service}")
 			 ENTRY("b", "a", "{unit: b.service}"),
-		 "p.yaml:4:21: the path \"a\" is also a name (line 3); commands take either, so they "
+		 "p.yaml:4:21: the path \"a\" is also a name (line 3); commands take either, so "
+		 "they "
 		 "must differ\n"},
 		{TOP "identities:\n" ENTRY(
 			 "a", "x",

@@ -17,12 +17,13 @@
 	"  - {name: " name ", path: p/" name ", workload: [{unit: " name                           \
 	".service}], labels: [" labels "]}\n"
 /* Lines 3 to 8. */
-#define PEOPLE                                                                                                       \
-	TOP "identities:\n" ID("a", "environment=prod, function=web") ID(                                            \
-		"b", "environment=prod, function=db") ID("c", "environment=test, function=web")                      \
-		ID("d",                                                                                              \
-		   "function=web") "networks: [{name: world, cidrs: [0.0.0.0/0]}, {name: lan, cidrs: [10.0.0.0/8], " \
-				   "labels: [environment=prod]}]\n"
+#define WORLD  "networks: [{name: world, cidrs: [0.0.0.0/0]}, "
+#define LAN    "{name: lan, cidrs: [10.0.0.0/8], labels: [environment=prod]}]\n"
+#define A      ID("a", "environment=prod, function=web")
+#define B      ID("b", "environment=prod, function=db")
+#define C      ID("c", "environment=test, function=web")
+#define D      ID("d", "function=web")
+#define PEOPLE TOP "identities:\n" A B C D WORLD LAN
 #define RULE(name, from, to)                                                                       \
 	"  - {name: " name ", from: [" from "], to: [" to                                          \
 	"], services: [tcp/1], purpose: p, owner: "                                                \
@@ -102,16 +103,19 @@ TEST(separation_refuses_rules_that_join)
 		{RULE("r", "c", "c"), ""},
 		{RULE("r", "a", "lan"), ""},
 		{RULE("r", "a", "c"),
-		 "p.yaml:11:5: rule \"r\" joins environment=prod (a) and environment=test (c); list "
+		 "p.yaml:11:5: rule \"r\" joins environment=prod (a) and environment=test (c); "
+		 "list "
 		 "it under except, or split it\n"},
 		{RULE("r", "c", "lan"),
 		 "p.yaml:11:5: rule \"r\" joins environment=test (c) and environment=prod (lan); "
 		 "list it under except, or split it\n"},
 		{RULE("r", "\"environment=prod|test\"", "b"),
-		 "p.yaml:11:5: rule \"r\" joins environment=test (c) and environment=prod (b); list "
+		 "p.yaml:11:5: rule \"r\" joins environment=test (c) and environment=prod (b); "
+		 "list "
 		 "it under except, or split it\n"},
 		{RULE("r", "b", "\"environment=prod|test\""),
-		 "p.yaml:11:5: rule \"r\" joins environment=prod (b) and environment=test (c); list "
+		 "p.yaml:11:5: rule \"r\" joins environment=prod (b) and environment=test (c); "
+		 "list "
 		 "it under except, or split it\n"},
 		{RULE("r", "d", "a"),
 		 "p.yaml:11:22: rule \"r\": \"d\" has no label environment, by which rules are "
@@ -120,7 +124,8 @@ TEST(separation_refuses_rules_that_join)
 		 "p.yaml:11:31: rule \"r\": \"world\" has no label environment, by which rules are "
 		 "separated; label it, or list the rule under except\n"},
 		{RULE("r", "a, \"function=web\"", "world, b"),
-		 "p.yaml:11:5: rule \"r\" joins environment=test (c) and environment=prod (b); list "
+		 "p.yaml:11:5: rule \"r\" joins environment=test (c) and environment=prod (b); "
+		 "list "
 		 "it under except, or split it\n"
 		 "p.yaml:11:25: rule \"r\": \"d\" has no label environment, by which rules are "
 		 "separated; label it, or list the rule under except\n"
@@ -134,7 +139,8 @@ TEST(separation_refuses_rules_that_join)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		CLEANUP(freep)
 		char *text = mem_printf(
-			"%sseparations: [{label: environment, except: [{rule: x, reason: q, owner: o, "
+			"%sseparations: [{label: environment, except: [{rule: x, reason: q, "
+			"owner: o, "
 			"expires: 2027-01-01T00:00:00Z}]}]\nrules:\n%s%s",
 			PEOPLE, cases[i].rules,
 			strstr(cases[i].rules, "name: x") != NULL ? "" : RULE("x", "a", "b"));
@@ -152,14 +158,16 @@ TEST(separation_exceptions_end_and_name_rules)
 	} cases[] = {
 		{"{rule: joint, reason: q, owner: o, expires: 2027-01-01T00:00:00Z}", ""},
 		{"{rule: joint, reason: q, owner: o, expires: 2026-11-22T00:00:00Z}",
-		 "p.yaml:9:45: the exception for rule \"joint\" ended at 2026-11-22T00:00:00Z; remove "
+		 "p.yaml:9:45: the exception for rule \"joint\" ended at 2026-11-22T00:00:00Z; "
+		 "remove "
 		 "the rule, or decide anew and set a later end\n"},
 		{"{rule: joit, reason: q, owner: o, expires: 2027-01-01T00:00:00Z}",
 		 "p.yaml:9:45: no rule is called \"joit\"; did you mean \"joint\"?\n"
 		 "p.yaml:11:5: rule \"joint\" joins environment=prod (a) and environment=test (c); "
 		 "list it under except, or split it\n"},
 		{"{rule: joint, reason: q, owner: o, expires: soon}",
-		 "p.yaml:9:89: \"soon\" is not a time; write it in UTC, like 2027-06-30T00:00:00Z\n"},
+		 "p.yaml:9:89: \"soon\" is not a time; write it in UTC, like "
+		 "2027-06-30T00:00:00Z\n"},
 		{"{rule: joint, reason: q, owner: o}",
 		 "p.yaml:9:45: expires is missing; add expires:\n"},
 	};
@@ -216,7 +224,8 @@ TEST(warnings)
 		 "correct it, or label the identities meant\n"},
 		{PEOPLE "rules: [{name: r, from: [a], to: [world], services: [tcp/1], purpose: p, "
 			"owner: o,\n  expires: 2026-11-22T00:00:00Z, review: 2026-01-31}]\n",
-		 "p.yaml:9:9: rule \"r\" has expired and opens nothing; remove it, or give it a later "
+		 "p.yaml:9:9: rule \"r\" has expired and opens nothing; remove it, or give it a "
+		 "later "
 		 "expires:\n"
 		 "p.yaml:9:9: rule \"r\" is due for review since 2026-01-31; review it and set the "
 		 "next date\n"},
@@ -237,12 +246,14 @@ TEST(warnings)
 		{TOP "identities:\n"
 		     "  - {name: a, path: a, workload: [{unit: a.service}], serves: [tcp/80]}\n"
 		     "  - {name: b, path: b, workload: [{unit: b.service}], serves: [tcp/80-90]}\n",
-		 "p.yaml:5:5: \"b\" and \"a\" (line 4) both serve tcp/80-90 and may be placed on one "
+		 "p.yaml:5:5: \"b\" and \"a\" (line 4) both serve tcp/80-90 and may be placed on "
+		 "one "
 		 "node; keep their nodes apart with placement:, or their ports\n"},
 		{TOP "identities:\n"
 		     "  - {name: a, path: a, workload: [{unit: a.service}], placement: {nodes: "
 		     "[x-*]}}\nnodes: [{pattern: \"y-*\"}]\n",
-		 "p.yaml:4:5: no node under nodes: matches \"x-*\", where \"a\" may be placed; list "
+		 "p.yaml:4:5: no node under nodes: matches \"x-*\", where \"a\" may be placed; "
+		 "list "
 		 "the node, or correct the pattern\n"},
 		{TOP "identities:\n"
 		     "  - {name: a, path: a, workload: [{unit: a.service}], serves: [tcp/80]}\n"

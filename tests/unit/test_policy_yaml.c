@@ -59,13 +59,17 @@ TEST(policy_text_that_is_no_policy)
 		 "p.yaml:2:1: \"trust_domain\" is written twice; keep one (the first "
 		 "is in line 1)\n"},
 		{BYTES(TOP "bogus: &a [x]\nmore: *a\n"),
-		 "p.yaml:2:1: unknown key \"bogus\"; known here: trust_domain, defaults, identities, "
+		 "p.yaml:2:1: unknown key \"bogus\"; known here: trust_domain, defaults, "
+		 "identities, "
 		 "rules, separations, networks, nodes, devices, zones\n"
-		 "p.yaml:2:8: an anchor; they are not allowed here; remove it, or quote the value if "
+		 "p.yaml:2:8: an anchor; they are not allowed here; remove it, or quote the "
+		 "value if "
 		 "the & is meant\n"
-		 "p.yaml:3:1: unknown key \"more\"; known here: trust_domain, defaults, identities, "
+		 "p.yaml:3:1: unknown key \"more\"; known here: trust_domain, defaults, "
+		 "identities, "
 		 "rules, separations, networks, nodes, devices, zones\n"
-		 "p.yaml:3:7: an alias; they are not allowed here; write the value out, or quote it "
+		 "p.yaml:3:7: an alias; they are not allowed here; write the value out, or quote "
+		 "it "
 		 "if the * is meant\n"},
 		{BYTES("trust_domain: !!str a\n"),
 		 "p.yaml:1:15: a tag; they are not allowed here; remove it, or quote the value if "
@@ -84,10 +88,12 @@ TEST(policy_text_that_is_no_policy)
 		 "p.yaml:1:1: a key that is too long or holds control characters; write key: "
 		 "value\n"},
 		{BYTES("trust_domain: \"a\\0b\"\n"),
-		 "p.yaml:1:15: a text with a line break, NUL or other control character; write it on "
+		 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
+		 "it on "
 		 "one line, without escapes\n"},
 		{BYTES("trust_domain: |\n  a\n"),
-		 "p.yaml:1:15: a text with a line break, NUL or other control character; write it on "
+		 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
+		 "it on "
 		 "one line, without escapes\n"},
 		{BYTES("trust_domain: a\0b\n"),
 		 "p.yaml:1:16: control character \\x00; remove it\n"},

@@ -9,18 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXAMPLE                                                                                        \
-	"{\"version\": 1, \"node\": \"pay-1\", \"sequence\": 41,\n"                                    \
-	" \"placed\": [{\"identity\": \"prod/payments/settlement\", \"addresses\": [\"10.0.0.5\"]},\n" \
-	"              {\"identity\": \"prod/payments/backup\"}],\n"                                   \
-	" \"peers\":  [{\"identity\": \"prod/payments/api\", \"node\": \"api-1\",\n"                   \
-	"              \"addresses\": [\"10.0.0.9\", \"fd00::9\"], \"services\": [\"tcp/8443\"]},\n"   \
-	"             {\"identity\": \"prod/payments/api\", \"node\": \"api-2\",\n"                    \
-	"              \"addresses\": [\"10.0.0.10\"]}],\n"                                            \
-	" \"nodes\":  [{\"node\": \"api-1\", \"addresses\": [\"10.0.0.9\"],\n"                         \
-	"              \"attest\": {\"address\": \"10.0.0.9\", \"port\": 7113}},\n"                    \
-	"             {\"node\": \"api-2\", \"addresses\": [\"10.0.0.10\"]}],\n"                       \
-	" \"devices\": []}"
+static const char example[] =
+	"{\"version\": 1, \"node\": \"pay-1\", \"sequence\": 41,\n"
+	" \"placed\": [{\"identity\": \"prod/pay/settlement\", \"addresses\": [\"10.0.0.5\"]},\n"
+	"              {\"identity\": \"prod/pay/backup\"}],\n"
+	" \"peers\":  [{\"identity\": \"prod/pay/api\", \"node\": \"api-1\",\n"
+	"              \"addresses\": [\"10.0.0.9\", \"fd00::9\"], \"services\": [\"tcp/8443\"]},\n"
+	"             {\"identity\": \"prod/pay/api\", \"node\": \"api-2\",\n"
+	"              \"addresses\": [\"10.0.0.10\"]}],\n"
+	" \"nodes\":  [{\"node\": \"api-1\", \"addresses\": [\"10.0.0.9\"],\n"
+	"              \"attest\": {\"address\": \"10.0.0.9\", \"port\": 7113}},\n"
+	"             {\"node\": \"api-2\", \"addresses\": [\"10.0.0.10\"]}],\n"
+	" \"devices\": []}";
 
 static int decode(const char *text, struct view **ret, struct err *err)
 {
@@ -33,11 +33,11 @@ TEST(view_of_the_format_document)
 	char buf[ADDR_TEXT_MAX];
 	struct err err;
 
-	CHECK_OK(decode(EXAMPLE, &v, &err), &err);
+	CHECK_OK(decode(example, &v, &err), &err);
 	CHECK_STR(v->node, "pay-1");
 	CHECK_UINT(v->sequence, 41);
 	CHECK_UINT(v->placed_count, 2);
-	CHECK_STR(v->placed[0].identity, "prod/payments/settlement");
+	CHECK_STR(v->placed[0].identity, "prod/pay/settlement");
 	CHECK_STR(addr_format(buf, &v->placed[0].addresses[0]), "10.0.0.5");
 	CHECK_UINT(v->placed[1].address_count, 0);
 	CHECK_UINT(v->peer_count, 2);
@@ -61,7 +61,7 @@ static bool accepts(const void *bytes, size_t len)
 
 TEST(view_every_truncation_is_refused)
 {
-	CHECK_TRUNCATIONS(EXAMPLE, strlen(EXAMPLE), accepts);
+	CHECK_TRUNCATIONS(example, strlen(example), accepts);
 }
 
 TEST(view_for_another_node_or_older_is_refused)
@@ -69,13 +69,13 @@ TEST(view_for_another_node_or_older_is_refused)
 	CLEANUP(view_freep) struct view *v = NULL;
 	struct err err;
 
-	CHECK_INT(view_decode(EXAMPLE, strlen(EXAMPLE), "pay-2", 0, &v, &err), -EXDEV);
+	CHECK_INT(view_decode(example, strlen(example), "pay-2", 0, &v, &err), -EXDEV);
 	CHECK_STR(err.text, "view.json: written for node pay-1; this is pay-2");
-	CHECK_INT(view_decode(EXAMPLE, strlen(EXAMPLE), "pay-1", 42, &v, &err), -ESTALE);
+	CHECK_INT(view_decode(example, strlen(example), "pay-1", 42, &v, &err), -ESTALE);
 	CHECK_STR(err.text, "view.json: sequence 41 is older than 42, which is in force; a higher "
 			    "one would be right");
 	CHECK(v == NULL);
-	CHECK_OK(view_decode(EXAMPLE, strlen(EXAMPLE), NULL, 0, &v, &err), &err);
+	CHECK_OK(view_decode(example, strlen(example), NULL, 0, &v, &err), &err);
 }
 
 #define EMPTY        "\"placed\": [], \"peers\": [], \"nodes\": []"
@@ -185,5 +185,5 @@ OOM_TEST(view_decode_when_memory_runs_out)
 {
 	CLEANUP(view_freep) struct view *v = NULL;
 
-	return view_decode(EXAMPLE, strlen(EXAMPLE), "pay-1", 0, &v, NULL);
+	return view_decode(example, strlen(example), "pay-1", 0, &v, NULL);
 }
