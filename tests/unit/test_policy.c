@@ -127,114 +127,112 @@ TEST(policy_of_the_design_loads)
 	CHECK(p->build == NULL);
 }
 
+static const struct mistake rule_mistakes[] = {
+	{TWO "rules:\n  - {name: r, from: [api], to: [api], services: [tcp/1],\n"
+	     "     assurance: mapped}\n",
+	 "p.yaml:8:5: \"r\" has no owner; add owner:\n"
+	 "p.yaml:8:5: \"r\" has no purpose; add purpose:\n"},
+	{TWO "rules:\n  - {name: r, from: [api], to: [api], services: [tcp/1],\n"
+	     "     assurance: mapped, purpose: '', owner: ~}\n",
+	 "p.yaml:9:34: \"purpose\" is empty; write a value, or leave the key out\n"
+	 "p.yaml:9:45: \"owner\" is empty; write a value, or leave the key out\n"},
+	{TWO RULE("settlment", "api", "tcp/8443", MAPPED),
+	 "p.yaml:9:12: no identity is called \"settlment\"; did you mean \"settlement\" "
+	 "(line 3)?\n"},
+	{TWO RULE("prod/settlement", "api", "tcp/8443", MAPPED),
+	 "p.yaml:9:12: no identity is called \"prod/settlement\"; did you mean "
+	 "\"settlement\" (line 3)?\n"},
+	{TWO RULE("quite-different", "api", "tcp/8443", MAPPED),
+	 "p.yaml:9:12: no identity or network is called \"quite-different\"; declare it, "
+	 "or "
+	 "write a label expression like environment=prod\n"},
+	{TWO RULE("10.0.0.5", "api", "tcp/8443", MAPPED),
+	 "p.yaml:9:12: \"10.0.0.5\" is an address, not an identity; give the peer an "
+	 "identity, or declare the range under networks: and name that\n"},
+	{TWO RULE("api", "\"fd00::/8\"", "tcp/8443", MAPPED),
+	 "p.yaml:10:10: \"fd00::/8\" is an address, not an identity; give the peer an "
+	 "identity, or declare the range under networks: and name that\n"},
+	{TWO RULE("api", "10.0.0.1/8", "tcp/8443", MAPPED),
+	 "p.yaml:10:10: \"10.0.0.1/8\" is an address, not an identity; give the peer an "
+	 "identity, or declare the range under networks: and name that\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", ""),
+	 "p.yaml:8:5: rule \"r\" demands attested; this node cannot attest yet; write "
+	 "assurance: mapped\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", "    assurance: attested\n"),
+	 "p.yaml:14:16: rule \"r\" demands attested; this node cannot attest yet; write "
+	 "assurance: mapped\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  "    assurance: measured\n    on_unavailable: allow\n"),
+	 "p.yaml:14:16: assurance: measured is not available on this node yet; write "
+	 "assurance: mapped\n"
+	 "p.yaml:14:16: rule \"r\" demands measured and has on_unavailable: allow; write "
+	 "on_unavailable: deny\n"},
+	{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("settlement", "world",
+								    "tcp/443", ""),
+	 "p.yaml:9:5: rule \"r\" demands attested, but network \"world\" is only "
+	 "addresses, "
+	 "which cannot be more than mapped; write assurance: mapped\n"},
+	{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("world", "world", "tcp/443",
+								    MAPPED),
+	 "p.yaml:9:5: rule \"r\" has only networks at both ends, where nobody enforces it; "
+	 "name an identity at one end\n"},
+	{TWO RULE("settlement", "api", "tcp/8443, tcp, 99", MAPPED),
+	 "p.yaml:11:26: \"tcp\" is not a service; write tcp/443, udp/5000-5010, tcp/any, "
+	 "icmp/echo or icmpv6/echo\n"
+	 "p.yaml:11:31: \"99\" is not a service; write tcp/443, udp/5000-5010, tcp/any, "
+	 "icmp/echo or icmpv6/echo\n"},
+	{TWO RULE("settlement", "api", "tcp/1-1025, tcp/any", MAPPED),
+	 "p.yaml:11:15: rule \"r\": tcp/1-1025 is 1025 ports, between identities at most "
+	 "1024 are allowed; name the ports that are served\n"
+	 "p.yaml:11:15: rule \"r\": tcp/any is 65536 ports, between identities at most "
+	 "1024 are allowed; name the ports that are served\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  MAPPED "    expires: tomorrow\n    review: soon\n"),
+	 "p.yaml:15:14: \"tomorrow\" is not a time; write it in UTC, like "
+	 "2027-06-30T00:00:00Z\n"
+	 "p.yaml:16:13: \"soon\" is not a date; write it like 2027-06-30\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  MAPPED "    window: {days: [mon, mon, monday], from: 18:0, to: \"24:00\", zone: "
+			 "/etc}\n"),
+	 "p.yaml:15:26: a day is named twice; keep one\n"
+	 "p.yaml:15:31: this entry cannot be \"monday\"; write mon, tue, wed, thu, fri, "
+	 "sat "
+	 "or sun\n"
+	 "p.yaml:15:46: \"18:0\" is not a time of day; write it like \"18:00\"\n"
+	 "p.yaml:15:56: \"24:00\" is not a time of day; write it like \"18:00\"\n"
+	 "p.yaml:15:71: \"/etc\" is not a time zone; write it like Europe/Berlin, or "
+	 "UTC\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  MAPPED "    callee: attested\n    on_stale: end\n    grantable: {max: 8h}\n"
+			 "    max_flows: 5\n"),
+	 "p.yaml:15:13: callee: attested is not available on this node yet; write callee: "
+	 "mapped, or remove it\n"
+	 "p.yaml:16:15: on_stale: end is not available on this node yet; write on_stale: "
+	 "keep, or remove it\n"
+	 "p.yaml:17:5: \"grantable\" is not available on this node yet; remove it\n"
+	 "p.yaml:18:5: \"max_flows\" is not available on this node yet; remove it\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  MAPPED) "  - {name: r, from: [api], to: [api], services: [tcp/8443], "
+			  "purpose: p, "
+			  "owner: o,\n     assurance: mapped}\n",
+	 "p.yaml:15:5: a rule \"r\" exists already (line 8); rules need names that "
+	 "differ\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", "    assurance: maped\n"),
+	 "p.yaml:14:16: \"assurance\" cannot be \"maped\"; write mapped, attested or "
+	 "measured\n"},
+	{TWO RULE("", "api", "tcp/8443", MAPPED),
+	 "p.yaml:9:11: from is empty; name at least one\n"},
+	{TWO "rules: [{name: r, from: settlement, to: api, services: tcp/1, purpose: p,\n"
+	     "  owner: o, assurance: mapped, expire: 2027-01-01T00:00:00Z}]\n",
+	 "p.yaml:7:25: \"from\" must be a list; write [\"settlement\"]\n"
+	 "p.yaml:7:41: \"to\" must be a list; write [\"api\"]\n"
+	 "p.yaml:7:56: \"services\" must be a list; write [\"tcp/1\"]\n"
+	 "p.yaml:8:32: unknown key \"expire\"; did you mean \"expires\"?\n"},
+};
+
 TEST(policy_rule_mistakes)
 {
-	static const struct mistake cases[] = {
-		{TWO "rules:\n  - {name: r, from: [api], to: [api], services: [tcp/1],\n"
-		     "     assurance: mapped}\n",
-		 "p.yaml:8:5: \"r\" has no owner; add owner:\n"
-		 "p.yaml:8:5: \"r\" has no purpose; add purpose:\n"},
-		{TWO "rules:\n  - {name: r, from: [api], to: [api], services: [tcp/1],\n"
-		     "     assurance: mapped, purpose: '', owner: ~}\n",
-		 "p.yaml:9:34: \"purpose\" is empty; write a value, or leave the key out\n"
-		 "p.yaml:9:45: \"owner\" is empty; write a value, or leave the key out\n"},
-		{TWO RULE("settlment", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:12: no identity is called \"settlment\"; did you mean \"settlement\" "
-		 "(line 3)?\n"},
-		{TWO RULE("prod/settlement", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:12: no identity is called \"prod/settlement\"; did you mean "
-		 "\"settlement\" (line 3)?\n"},
-		{TWO RULE("quite-different", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:12: no identity or network is called \"quite-different\"; declare it, "
-		 "or "
-		 "write a label expression like environment=prod\n"},
-		{TWO RULE("10.0.0.5", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:12: \"10.0.0.5\" is an address, not an identity; give the peer an "
-		 "identity, or declare the range under networks: and name that\n"},
-		{TWO RULE("api", "\"fd00::/8\"", "tcp/8443", MAPPED),
-		 "p.yaml:10:10: \"fd00::/8\" is an address, not an identity; give the peer an "
-		 "identity, or declare the range under networks: and name that\n"},
-		{TWO RULE("api", "10.0.0.1/8", "tcp/8443", MAPPED),
-		 "p.yaml:10:10: \"10.0.0.1/8\" is an address, not an identity; give the peer an "
-		 "identity, or declare the range under networks: and name that\n"},
-		{TWO RULE("settlement", "api", "tcp/8443", ""),
-		 "p.yaml:8:5: rule \"r\" demands attested; this node cannot attest yet; write "
-		 "assurance: mapped\n"},
-		{TWO RULE("settlement", "api", "tcp/8443", "    assurance: attested\n"),
-		 "p.yaml:14:16: rule \"r\" demands attested; this node cannot attest yet; write "
-		 "assurance: mapped\n"},
-		{TWO RULE("settlement", "api", "tcp/8443",
-			  "    assurance: measured\n    on_unavailable: allow\n"),
-		 "p.yaml:14:16: assurance: measured is not available on this node yet; write "
-		 "assurance: mapped\n"
-		 "p.yaml:14:16: rule \"r\" demands measured and has on_unavailable: allow; write "
-		 "on_unavailable: deny\n"},
-		{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("settlement", "world",
-									    "tcp/443", ""),
-		 "p.yaml:9:5: rule \"r\" demands attested, but network \"world\" is only "
-		 "addresses, "
-		 "which cannot be more than mapped; write assurance: mapped\n"},
-		{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("world", "world",
-									    "tcp/443", MAPPED),
-		 "p.yaml:9:5: rule \"r\" has only networks at both ends, where nobody enforces it; "
-		 "name an identity at one end\n"},
-		{TWO RULE("settlement", "api", "tcp/8443, tcp, 99", MAPPED),
-		 "p.yaml:11:26: \"tcp\" is not a service; write tcp/443, udp/5000-5010, tcp/any, "
-		 "icmp/echo or icmpv6/echo\n"
-		 "p.yaml:11:31: \"99\" is not a service; write tcp/443, udp/5000-5010, tcp/any, "
-		 "icmp/echo or icmpv6/echo\n"},
-		{TWO RULE("settlement", "api", "tcp/1-1025, tcp/any", MAPPED),
-		 "p.yaml:11:15: rule \"r\": tcp/1-1025 is 1025 ports, between identities at most "
-		 "1024 are allowed; name the ports that are served\n"
-		 "p.yaml:11:15: rule \"r\": tcp/any is 65536 ports, between identities at most "
-		 "1024 are allowed; name the ports that are served\n"},
-		{TWO RULE("settlement", "api", "tcp/8443",
-			  MAPPED "    expires: tomorrow\n    review: soon\n"),
-		 "p.yaml:15:14: \"tomorrow\" is not a time; write it in UTC, like "
-		 "2027-06-30T00:00:00Z\n"
-		 "p.yaml:16:13: \"soon\" is not a date; write it like 2027-06-30\n"},
-		{TWO RULE("settlement", "api", "tcp/8443",
-			  MAPPED
-			  "    window: {days: [mon, mon, monday], from: 18:0, to: \"24:00\", zone: "
-			  "/etc}\n"),
-		 "p.yaml:15:26: a day is named twice; keep one\n"
-		 "p.yaml:15:31: this entry cannot be \"monday\"; write mon, tue, wed, thu, fri, "
-		 "sat "
-		 "or sun\n"
-		 "p.yaml:15:46: \"18:0\" is not a time of day; write it like \"18:00\"\n"
-		 "p.yaml:15:56: \"24:00\" is not a time of day; write it like \"18:00\"\n"
-		 "p.yaml:15:71: \"/etc\" is not a time zone; write it like Europe/Berlin, or "
-		 "UTC\n"},
-		{TWO RULE("settlement", "api", "tcp/8443",
-			  MAPPED
-			  "    callee: attested\n    on_stale: end\n    grantable: {max: 8h}\n"
-			  "    max_flows: 5\n"),
-		 "p.yaml:15:13: callee: attested is not available on this node yet; write callee: "
-		 "mapped, or remove it\n"
-		 "p.yaml:16:15: on_stale: end is not available on this node yet; write on_stale: "
-		 "keep, or remove it\n"
-		 "p.yaml:17:5: \"grantable\" is not available on this node yet; remove it\n"
-		 "p.yaml:18:5: \"max_flows\" is not available on this node yet; remove it\n"},
-		{TWO RULE("settlement", "api", "tcp/8443",
-			  MAPPED) "  - {name: r, from: [api], to: [api], services: [tcp/8443], "
-				  "purpose: p, "
-				  "owner: o,\n     assurance: mapped}\n",
-		 "p.yaml:15:5: a rule \"r\" exists already (line 8); rules need names that "
-		 "differ\n"},
-		{TWO RULE("settlement", "api", "tcp/8443", "    assurance: maped\n"),
-		 "p.yaml:14:16: \"assurance\" cannot be \"maped\"; write mapped, attested or "
-		 "measured\n"},
-		{TWO RULE("", "api", "tcp/8443", MAPPED),
-		 "p.yaml:9:11: from is empty; name at least one\n"},
-		{TWO "rules: [{name: r, from: settlement, to: api, services: tcp/1, purpose: p,\n"
-		     "  owner: o, assurance: mapped, expire: 2027-01-01T00:00:00Z}]\n",
-		 "p.yaml:7:25: \"from\" must be a list; write [\"settlement\"]\n"
-		 "p.yaml:7:41: \"to\" must be a list; write [\"api\"]\n"
-		 "p.yaml:7:56: \"services\" must be a list; write [\"tcp/1\"]\n"
-		 "p.yaml:8:32: unknown key \"expire\"; did you mean \"expires\"?\n"},
-	};
-
-	check_mistakes(cases, ARRAY_LEN(cases));
+	check_mistakes(rule_mistakes, ARRAY_LEN(rule_mistakes));
 }
 
 TEST(policy_expression_mistakes)

@@ -15,116 +15,105 @@
 #define TOP            "trust_domain: acme.example\n"
 #define BYTES(literal) literal, sizeof(literal) - 1
 
+static const struct {
+	const char *text;
+	size_t len;
+	const char *errors;
+} no_policies[] = {
+	{BYTES(""), "p.yaml:1:1: the file holds no policy; begin with trust_domain: and the "
+		    "name of your trust domain\n"},
+	{BYTES("# nothing\n\n"), "p.yaml:1:1: the file holds no policy; begin with "
+				 "trust_domain: and the name of your trust domain\n"},
+	{BYTES("x"), "p.yaml:1:1: this entry must be a mapping; write {key: value, ...}\n"},
+	{BYTES("[]"), "p.yaml:1:1: this entry must be a mapping; write {key: value, ...}\n"},
+	{BYTES("{}"), "p.yaml:1:1: trust_domain is missing; add trust_domain:\n"},
+	{BYTES("trust_domain:\n"), "p.yaml:1:14: \"trust_domain\" is empty; write a value, "
+				   "or leave the key out\n"},
+	{BYTES("trust_domain: null\n"), "p.yaml:1:15: \"trust_domain\" is empty; write a "
+					"value, or leave the key out\n"},
+	{BYTES("trust_domain: [x]\n"), "p.yaml:1:15: \"trust_domain\" must be a single value; "
+				       "write one word or text\n"},
+	{BYTES("trust_domain: Acme\n"),
+	 "p.yaml:1:15: \"Acme\" is not a trust domain; write lower-case letters, digits, "
+	 "'.', '_', '-', at most 255\n"},
+	{BYTES(TOP "rules: {a: b}\n"), "p.yaml:2:8: \"rules\" must be a list; write [...]\n"},
+	{BYTES(TOP "rules: [a, [b], {c: d}]\n"),
+	 "p.yaml:2:9: this entry must be a mapping; write {key: value, ...}\n"
+	 "p.yaml:2:12: this entry must be a mapping; write {key: value, ...}\n"
+	 "p.yaml:2:17: from is missing; add from:\n"
+	 "p.yaml:2:17: name is missing; add name:\n"
+	 "p.yaml:2:17: owner is missing; add owner:\n"
+	 "p.yaml:2:17: purpose is missing; add purpose:\n"
+	 "p.yaml:2:17: services is missing; add services:\n"
+	 "p.yaml:2:17: to is missing; add to:\n"
+	 "p.yaml:2:18: unknown key \"c\"; known here: name, from, to, services, purpose, "
+	 "owner, assurance, callee, mode, expires, window, on_unavailable, on_clock_loss, "
+	 "on_stale, grantable, max_flows, ticket, review\n"},
+	{BYTES(TOP TOP), "p.yaml:2:1: \"trust_domain\" is written twice; keep one (the first "
+			 "is in line 1)\n"},
+	{BYTES(TOP "bogus: &a [x]\nmore: *a\n"),
+	 "p.yaml:2:1: unknown key \"bogus\"; known here: trust_domain, defaults, "
+	 "identities, "
+	 "rules, separations, networks, nodes, devices, zones\n"
+	 "p.yaml:2:8: an anchor; they are not allowed here; remove it, or quote the "
+	 "value if "
+	 "the & is meant\n"
+	 "p.yaml:3:1: unknown key \"more\"; known here: trust_domain, defaults, "
+	 "identities, "
+	 "rules, separations, networks, nodes, devices, zones\n"
+	 "p.yaml:3:7: an alias; they are not allowed here; write the value out, or quote "
+	 "it "
+	 "if the * is meant\n"},
+	{BYTES("trust_domain: !!str a\n"),
+	 "p.yaml:1:15: a tag; they are not allowed here; remove it, or quote the value if "
+	 "the ! is meant\n"},
+	{BYTES("%YAML 1.1\n---\n" TOP),
+	 "p.yaml:1:1: a directive; they are not allowed here; remove the lines with %\n"},
+	{BYTES(TOP "---\n" TOP), "p.yaml:2:1: a second document begins here; put it into a "
+				 "file of its own\n"},
+	{BYTES("? [a, b]\n: c\n"), "p.yaml:1:3: a list or map stands where a key is expected; "
+				   "write key: value\n"},
+	{BYTES("*a : c\n"), "p.yaml:1:1: an alias; they are not allowed here; write the value "
+			    "out, or quote it if the * is meant\n"},
+	{BYTES("\"trust_domain\\0x\": a\n"),
+	 "p.yaml:1:1: a key that is too long or holds control characters; write key: "
+	 "value\n"},
+	{BYTES("trust_domain: \"a\\0b\"\n"),
+	 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
+	 "it on "
+	 "one line, without escapes\n"},
+	{BYTES("trust_domain: |\n  a\n"),
+	 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
+	 "it on "
+	 "one line, without escapes\n"},
+	{BYTES("trust_domain: a\0b\n"), "p.yaml:1:16: control character \\x00; remove it\n"},
+	{BYTES("trust_domain: a\x1b[31m\n"), "p.yaml:1:16: control character \\x1b; remove it\n"},
+	{BYTES("a\n\nb \xff\n"), "p.yaml:3:3: byte \\xff is not UTF-8; save the file as UTF-8\n"},
+	{BYTES("\xff\xfe\x61\x00"),
+	 "p.yaml:1:1: byte \\xff is not UTF-8; save the file as UTF-8\n"},
+	{BYTES("a: \xed\xa0\x80\n"),
+	 "p.yaml:1:4: byte \\xed is not UTF-8; save the file as UTF-8\n"},
+	{BYTES("nodes: [b\n"), "p.yaml:1:9: this entry must be a mapping; write {key: value, "
+			       "...}\n"
+			       "p.yaml:2:1: not YAML: did not find expected ',' or ']' (while "
+			       "parsing a flow sequence that began in line 1)\n"},
+	{BYTES(TOP "  x: y\n"), "p.yaml:2:4: not YAML: mapping values are not allowed in this "
+				"context\n"},
+	{BYTES(TOP "\trules: []\n"),
+	 "p.yaml:2:1: not YAML: found a tab character that violates indentation (while "
+	 "scanning a plain scalar that began in line 1)\n"},
+};
+
 TEST(policy_text_that_is_no_policy)
 {
-	static const struct {
-		const char *text;
-		size_t len;
-		const char *errors;
-	} cases[] = {
-		{BYTES(""),
-		 "p.yaml:1:1: the file holds no policy; begin with trust_domain: and the "
-		 "name of your trust domain\n"},
-		{BYTES("# nothing\n\n"), "p.yaml:1:1: the file holds no policy; begin with "
-					 "trust_domain: and the name of your trust domain\n"},
-		{BYTES("x"), "p.yaml:1:1: this entry must be a mapping; write {key: value, ...}\n"},
-		{BYTES("[]"),
-		 "p.yaml:1:1: this entry must be a mapping; write {key: value, ...}\n"},
-		{BYTES("{}"), "p.yaml:1:1: trust_domain is missing; add trust_domain:\n"},
-		{BYTES("trust_domain:\n"), "p.yaml:1:14: \"trust_domain\" is empty; write a value, "
-					   "or leave the key out\n"},
-		{BYTES("trust_domain: null\n"), "p.yaml:1:15: \"trust_domain\" is empty; write a "
-						"value, or leave the key out\n"},
-		{BYTES("trust_domain: [x]\n"),
-		 "p.yaml:1:15: \"trust_domain\" must be a single value; "
-		 "write one word or text\n"},
-		{BYTES("trust_domain: Acme\n"),
-		 "p.yaml:1:15: \"Acme\" is not a trust domain; write lower-case letters, digits, "
-		 "'.', '_', '-', at most 255\n"},
-		{BYTES(TOP "rules: {a: b}\n"),
-		 "p.yaml:2:8: \"rules\" must be a list; write [...]\n"},
-		{BYTES(TOP "rules: [a, [b], {c: d}]\n"),
-		 "p.yaml:2:9: this entry must be a mapping; write {key: value, ...}\n"
-		 "p.yaml:2:12: this entry must be a mapping; write {key: value, ...}\n"
-		 "p.yaml:2:17: from is missing; add from:\n"
-		 "p.yaml:2:17: name is missing; add name:\n"
-		 "p.yaml:2:17: owner is missing; add owner:\n"
-		 "p.yaml:2:17: purpose is missing; add purpose:\n"
-		 "p.yaml:2:17: services is missing; add services:\n"
-		 "p.yaml:2:17: to is missing; add to:\n"
-		 "p.yaml:2:18: unknown key \"c\"; known here: name, from, to, services, purpose, "
-		 "owner, assurance, callee, mode, expires, window, on_unavailable, on_clock_loss, "
-		 "on_stale, grantable, max_flows, ticket, review\n"},
-		{BYTES(TOP TOP),
-		 "p.yaml:2:1: \"trust_domain\" is written twice; keep one (the first "
-		 "is in line 1)\n"},
-		{BYTES(TOP "bogus: &a [x]\nmore: *a\n"),
-		 "p.yaml:2:1: unknown key \"bogus\"; known here: trust_domain, defaults, "
-		 "identities, "
-		 "rules, separations, networks, nodes, devices, zones\n"
-		 "p.yaml:2:8: an anchor; they are not allowed here; remove it, or quote the "
-		 "value if "
-		 "the & is meant\n"
-		 "p.yaml:3:1: unknown key \"more\"; known here: trust_domain, defaults, "
-		 "identities, "
-		 "rules, separations, networks, nodes, devices, zones\n"
-		 "p.yaml:3:7: an alias; they are not allowed here; write the value out, or quote "
-		 "it "
-		 "if the * is meant\n"},
-		{BYTES("trust_domain: !!str a\n"),
-		 "p.yaml:1:15: a tag; they are not allowed here; remove it, or quote the value if "
-		 "the ! is meant\n"},
-		{BYTES("%YAML 1.1\n---\n" TOP),
-		 "p.yaml:1:1: a directive; they are not allowed here; remove the lines with %\n"},
-		{BYTES(TOP "---\n" TOP), "p.yaml:2:1: a second document begins here; put it into a "
-					 "file of its own\n"},
-		{BYTES("? [a, b]\n: c\n"),
-		 "p.yaml:1:3: a list or map stands where a key is expected; "
-		 "write key: value\n"},
-		{BYTES("*a : c\n"),
-		 "p.yaml:1:1: an alias; they are not allowed here; write the value "
-		 "out, or quote it if the * is meant\n"},
-		{BYTES("\"trust_domain\\0x\": a\n"),
-		 "p.yaml:1:1: a key that is too long or holds control characters; write key: "
-		 "value\n"},
-		{BYTES("trust_domain: \"a\\0b\"\n"),
-		 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
-		 "it on "
-		 "one line, without escapes\n"},
-		{BYTES("trust_domain: |\n  a\n"),
-		 "p.yaml:1:15: a text with a line break, NUL or other control character; write "
-		 "it on "
-		 "one line, without escapes\n"},
-		{BYTES("trust_domain: a\0b\n"),
-		 "p.yaml:1:16: control character \\x00; remove it\n"},
-		{BYTES("trust_domain: a\x1b[31m\n"),
-		 "p.yaml:1:16: control character \\x1b; remove it\n"},
-		{BYTES("a\n\nb \xff\n"),
-		 "p.yaml:3:3: byte \\xff is not UTF-8; save the file as UTF-8\n"},
-		{BYTES("\xff\xfe\x61\x00"),
-		 "p.yaml:1:1: byte \\xff is not UTF-8; save the file as UTF-8\n"},
-		{BYTES("a: \xed\xa0\x80\n"),
-		 "p.yaml:1:4: byte \\xed is not UTF-8; save the file as UTF-8\n"},
-		{BYTES("nodes: [b\n"),
-		 "p.yaml:1:9: this entry must be a mapping; write {key: value, "
-		 "...}\n"
-		 "p.yaml:2:1: not YAML: did not find expected ',' or ']' (while "
-		 "parsing a flow sequence that began in line 1)\n"},
-		{BYTES(TOP "  x: y\n"),
-		 "p.yaml:2:4: not YAML: mapping values are not allowed in this "
-		 "context\n"},
-		{BYTES(TOP "\trules: []\n"),
-		 "p.yaml:2:1: not YAML: found a tab character that violates indentation (while "
-		 "scanning a plain scalar that began in line 1)\n"},
-	};
 	char buf[FINDINGS_TEXT_MAX];
 
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(no_policies); i++) {
 		CLEANUP(policy_freep)
-		struct policy *p = policy_of_bytes(cases[i].text, cases[i].len);
+		struct policy *p = policy_of_bytes(no_policies[i].text, no_policies[i].len);
 
 		CHECK(p != NULL);
-		CHECK_STR(findings_text(buf, p, FINDING_ERROR), cases[i].errors);
+		CHECK_STR(findings_text(buf, p, FINDING_ERROR), no_policies[i].errors);
 	}
 }
 
