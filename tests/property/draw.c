@@ -417,6 +417,7 @@ static void draw_candidate(struct world *w, struct rng *r)
 void world_draw(struct world *w, struct rng *r, const struct stage *s)
 {
 	w->now = wall_now();
+	w->steady = false;
 	draw_model(w, &w->model, r);
 	draw_view(w, r);
 	draw_host(w, r, s);
@@ -434,10 +435,11 @@ void world_change(struct world *w, struct rng *r, const struct stage *s)
 		w->model = w->candidate; /* confirmed */
 	if (chance(r, 60))
 		edit_model(w, &w->model, r);
-	if (chance(r, 30))
+	w->steady = chance(r, 60);
+	if (!w->steady) {
 		draw_view(w, r);
-	if (chance(r, 30))
 		draw_host(w, r, s);
+	}
 	if (chance(r, 30))
 		draw_overlay(w, r);
 	if (chance(r, 40))

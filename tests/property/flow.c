@@ -198,6 +198,19 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 	return false;
 }
 
+bool probe_again(struct probe *p, const struct world *w, struct err *err)
+{
+	struct compile_input in;
+	bool ambiguous;
+
+	world_input(w, world_judged_by_candidate(w), &in);
+	if (is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous ||
+	    verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
+		return false;
+	p->expected = expectation(p);
+	return true;
+}
+
 static void actor_format(struct buf *b, const struct actor *a, int identity)
 {
 	if (identity >= 0)

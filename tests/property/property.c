@@ -32,7 +32,9 @@ struct run {
 	struct kernel *kernel;
 	struct world world;
 	struct rng rng;
-	uint64_t decided, disagreed, allowed, by_rule, skipped;
+	struct kept kept[KEPT_MAX];
+	size_t kept_count;
+	uint64_t gone_on, decided, disagreed, allowed, by_rule, skipped;
 	unsigned round;
 };
 
@@ -111,28 +113,76 @@ static void show_world(const struct world *w)
 	fputs(b.data, stdout);
 }
 
-static void judge(struct run *run, const struct probe *p)
+static void judge(struct run *run, const struct probe *p, bool agrees)
 {
 	CLEANUP(buf_done) struct buf b;
-	bool agrees = p->seen == p->expected;
 
+	buf_init(&b, 1U << 16);
 	run->decided++;
 	run->allowed += p->verdict.decision != DECISION_DENIED;
 	run->by_rule += p->verdict.rule >= 0;
 	run->disagreed += !agrees;
 	if (!arg.verbose && (agrees || arg.mutate != 0 || run->disagreed > FAILURES_SHOWN))
 		return;
-	buf_init(&b, 1U << 16);
 	probe_format(p, &run->world, &b);
 	printf("%s round %u: %s\n", agrees ? "agreed" : "DISAGREED", run->round, b.data);
 }
 
-static int one_round(struct run *run, struct err *err)
+/* Flows of the round before, after a change of rules: cut or not, never half. */
+static int go_on(struct run *run, struct err *err)
+{
+	size_t n = 0;
+	int r;
+
+	if (!run->world.steady)
+		kept_drop(run->kept, &run->kept_count);
+	for (size_t i = 0; i < run->kept_count; i++) {
+		size_t one = 1;
+
+		if (probe_again(&run->kept[i].probe, &run->world, err))
+			run->kept[n++] = run->kept[i];
+		else
+			kept_drop(&run->kept[i], &one);
+	}
+	run->kept_count = n;
+	r = theatre_go_on(run->theatre, run->kept, n, err);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		const struct probe *p = &run->kept[i].probe;
+
+		judge(run, p,
+		      (p->seen == SEEN_OPEN) == (p->expected == SEEN_OPEN) &&
+			      (p->expected == SEEN_OPEN || p->seen == SEEN_SILENT));
+		run->gone_on++;
+	}
+	kept_sift(run->kept, &run->kept_count);
+	return r;
+}
+
+static int new_flows(struct run *run, struct err *err)
 {
 	struct probe probes[FLOWS_PER_ROUND];
+	size_t count = 0;
+	int r;
+
+	for (size_t i = 0; i < FLOWS_PER_ROUND; i++) {
+		if (probe_draw(&probes[count], &run->rng, &run->world, &run->stage, err))
+			count++;
+		else
+			run->skipped++;
+	}
+	r = theatre_play(run->theatre, &run->stage, probes, count, err);
+	for (size_t i = 0; i < count && r >= 0; i++)
+		judge(run, &probes[i], probes[i].seen == probes[i].expected);
+	if (r >= 0)
+		theatre_keep(run->theatre, probes, count, run->kept, &run->kept_count);
+	theatre_clear(run->theatre, probes, count);
+	return r;
+}
+
+static int one_round(struct run *run, struct err *err)
+{
 	bool fresh = run->round == 0 || chance(&run->rng, FRESH_PERCENT);
 	uint64_t before = run->disagreed;
-	size_t count = 0;
 	int r;
 
 	if (fresh)
@@ -145,16 +195,10 @@ static int one_round(struct run *run, struct err *err)
 				 (unsigned)arg.mutate, &run->rng, err);
 	if (r >= 0)
 		r = theatre_listen(run->theatre, &run->world, &run->stage, err);
-	for (size_t i = 0; i < FLOWS_PER_ROUND && r >= 0; i++) {
-		if (probe_draw(&probes[count], &run->rng, &run->world, &run->stage, err))
-			count++;
-		else
-			run->skipped++;
-	}
 	if (r >= 0)
-		r = theatre_play(run->theatre, &run->stage, probes, count, err);
-	for (size_t i = 0; i < count && r >= 0; i++)
-		judge(run, &probes[i]);
+		r = go_on(run, err);
+	if (r >= 0)
+		r = new_flows(run, err);
 	if (r >= 0 && run->round % AUDIT_EVERY == 0)
 		r = kernel_audit(run->kernel, &run->world, err);
 	if (arg.mutate == 0 &&
@@ -175,11 +219,12 @@ static int conclude(const struct run *run)
 		       (unsigned long)run->decided);
 		return caught ? 0 : 1;
 	}
-	printf("%s decisions: %lu by %u policies, %lu allowed, %lu by a rule, %lu not drawn, "
-	       "%lu disagree (--seed %lu)\n",
+	printf("%s decisions: %lu by %u policies, %lu allowed, %lu by a rule, %lu of "
+	       "flows kept over a change, %lu not drawn, %lu disagree (--seed %lu)\n",
 	       run->disagreed == 0 ? "ok" : "not ok", (unsigned long)run->decided, run->round,
 	       (unsigned long)run->allowed, (unsigned long)run->by_rule,
-	       (unsigned long)run->skipped, (unsigned long)run->disagreed, (unsigned long)arg.seed);
+	       (unsigned long)run->gone_on, (unsigned long)run->skipped,
+	       (unsigned long)run->disagreed, (unsigned long)arg.seed);
 	return run->disagreed == 0 ? 0 : 1;
 }
 
@@ -223,6 +268,7 @@ int main(int argc, char **argv)
 	if (r < 0)
 		printf("not ok run: round %u (--seed %lu): %s\n", run.round,
 		       (unsigned long)arg.seed, err.text);
+	kept_drop(run.kept, &run.kept_count);
 	kernel_close(run.kernel);
 	theatre_close(run.theatre);
 	world_done(&run.world);

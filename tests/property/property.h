@@ -143,6 +143,7 @@ struct world {
 	bool has_candidate, candidate_on;
 	enum node_mode mode;
 	bool clock_trusted;
+	bool steady; /* since the round before only rules, overlay and mode have changed */
 	struct wall now;
 	unsigned next_rule;
 
@@ -218,6 +219,26 @@ int theatre_listen(struct theatre *t, const struct world *w, const struct stage 
 /* Sends all, waits until all have arrived or cannot any more, fills `seen`. */
 int theatre_play(struct theatre *t, const struct stage *s, struct probe *probes, size_t count,
 		 struct err *err);
+void theatre_clear(struct theatre *t, struct probe *probes, size_t count);
+
+/*
+ * Open flows that outlive a change of rules: they run on exactly when a new flow between the same
+ * ends would be allowed (R16), in both directions, whoever talks first.
+ */
+#define KEPT_MAX 12
+struct kept {
+	struct probe probe;
+	int server; /* the accepted end; -1 for datagrams */
+};
+/* Takes open flows out of the probes; *count grows. */
+void theatre_keep(struct theatre *t, struct probe *probes, size_t probe_count, struct kept *kept,
+		  size_t *count);
+int theatre_go_on(struct theatre *t, struct kept *kept, size_t count, struct err *err);
+void kept_drop(struct kept *kept, size_t *count);
+/* Keeps those that are still open. */
+void kept_sift(struct kept *kept, size_t *count);
+/* What the oracle says now of a flow drawn before; false as in probe_draw(). */
+bool probe_again(struct probe *p, const struct world *w, struct err *err);
 
 /* --- the kernel ------------------------------------------------------------------------------ */
 

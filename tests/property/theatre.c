@@ -4,7 +4,7 @@
  * sentinel datagram that is sent last and comes back says that all others have arrived or never
  * will: no waiting for what does not come.
  */
-#include "tests/property/property.h"
+#include "tests/property/theatre.h"
 
 #include <errno.h>
 #include <netinet/icmp6.h>
@@ -20,41 +20,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define RECEIVERS_MAX  128
 #define BACKLOG        512
 #define SENTINEL_MS    3000
-#define GRACE_MS       250
 #define SENTINEL_TRIPS 2
 #define SPORT_FIRST    10000
 #define SPORT_LAST     60000
-#define REPLY          0x80000000U
-
-/* A socket that answers (UDP) or takes connections (TCP). */
-struct ear {
-	int fd;
-	int family;
-	bool tcp;
-	bool of_round;
-};
-
-struct theatre {
-	struct ear receivers[RECEIVERS_MAX];
-	size_t count;
-	int sentinel;
-	uint32_t next_id;
-	uint16_t next_sport;
-};
-
-struct message {
-	uint32_t magic, id;
-};
-#define MAGIC 0x42574c4bU
-
-union name {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
 
 static socklen_t name_make(union name *n, const struct addr *a, uint16_t port)
 {
@@ -196,7 +166,7 @@ void theatre_close(struct theatre *t)
 	free(t);
 }
 
-static void abort_connection(int fd)
+void abort_connection(int fd)
 {
 	struct linger now = {.l_onoff = 1};
 
@@ -221,7 +191,7 @@ static void answer_datagrams(const struct ear *r)
 
 		if (n < 0 && (errno == EAGAIN || errno == EBADF))
 			return;
-		if (n != (ssize_t)sizeof(m) || m.magic != MAGIC)
+		if (n != (ssize_t)sizeof(m) || m.magic != MESSAGE_MAGIC)
 			continue;
 		m.id |= REPLY;
 		/* The packet information that came in names the source that goes out. */
@@ -237,7 +207,7 @@ static void take_connections(const struct ear *r)
 		abort_connection(fd);
 }
 
-static void pump(struct theatre *t, int timeout_ms)
+void theatre_pump(struct theatre *t, int timeout_ms)
 {
 	struct pollfd p[RECEIVERS_MAX];
 
@@ -284,7 +254,7 @@ static void send_echo(struct probe *p)
 		struct icmphdr header;
 		struct message message;
 	} packet = {.header.type = p->flow.l4proto == IPPROTO_ICMP ? ICMP_ECHO : ICMP6_ECHO_REQUEST,
-		    .message = {MAGIC, p->id}};
+		    .message = {MESSAGE_MAGIC, p->id}};
 
 	packet.header.un.echo.sequence = htons((uint16_t)p->id);
 	if (send(p->fd, &packet, sizeof(packet), MSG_NOSIGNAL) < 0)
@@ -309,7 +279,7 @@ static int probe_send(struct theatre *t, const struct stage *s, struct probe *p,
 	    errno != EINPROGRESS)
 		p->send_error = errno;
 	if (p->flow.l4proto == IPPROTO_UDP) {
-		struct message m = {MAGIC, p->id};
+		struct message m = {MESSAGE_MAGIC, p->id};
 
 		if (send(p->fd, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 			p->send_error = errno;
@@ -390,18 +360,27 @@ static bool all_as_expected(struct probe *probes, size_t count)
 
 static int sentinel_trip(struct theatre *t, struct err *err)
 {
-	struct message m = {MAGIC, t->next_id++}, back;
+	struct message m = {MESSAGE_MAGIC, t->next_id++}, back;
 	struct mono start = mono_now();
 
 	if (send(t->sentinel, &m, sizeof(m), MSG_NOSIGNAL) < 0)
 		return err_set(err, errno, "sentinel: %s", strerror(errno));
 	while (mono_ms_since(start, mono_now()) < SENTINEL_MS) {
-		pump(t, 10);
+		theatre_pump(t, 10);
 		if (recv(t->sentinel, &back, sizeof(back), MSG_DONTWAIT) == (ssize_t)sizeof(back) &&
 		    back.id == (m.id | REPLY))
 			return 0;
 	}
 	return err_set(err, ETIMEDOUT, "the sentinel, an essential, did not come back");
+}
+
+int theatre_settle(struct theatre *t, struct err *err)
+{
+	int r = 0;
+
+	for (int i = 0; i < SENTINEL_TRIPS && r >= 0; i++)
+		r = sentinel_trip(t, err);
+	return r;
 }
 
 int theatre_play(struct theatre *t, const struct stage *s, struct probe *probes, size_t count,
@@ -410,23 +389,26 @@ int theatre_play(struct theatre *t, const struct stage *s, struct probe *probes,
 	struct mono start;
 	int r = 0;
 
-	for (size_t i = 0; i < count; i++)
-		probes[i].fd = -1;
 	for (size_t i = 0; i < count && r >= 0; i++)
 		r = probe_send(t, s, &probes[i], err);
-	for (int i = 0; i < SENTINEL_TRIPS && r >= 0; i++)
-		r = sentinel_trip(t, err);
+	if (r >= 0)
+		r = theatre_settle(t, err);
 	start = mono_now();
 	while (r >= 0 && !all_as_expected(probes, count) &&
 	       mono_ms_since(start, mono_now()) < GRACE_MS)
-		pump(t, 10);
+		theatre_pump(t, 10);
+	return r;
+}
+
+void theatre_clear(struct theatre *t, struct probe *probes, size_t count)
+{
 	for (size_t i = 0; i < count; i++) {
 		if (probes[i].fd >= 0)
 			abort_connection(probes[i].fd);
+		probes[i].fd = -1;
 	}
 	for (size_t i = 0; i < t->count; i++) {
 		if (t->receivers[i].tcp)
 			take_connections(&t->receivers[i]);
 	}
-	return r;
 }
