@@ -81,6 +81,12 @@ struct world {
 	struct compile_input in;
 };
 
+/* The structs own their texts and so have no const. */
+static char *text(const char *s)
+{
+	return (char *)(uintptr_t)s;
+}
+
 static struct addr address(const char *text)
 {
 	struct addr a = {0};
@@ -138,18 +144,18 @@ static void make_view(struct world *w)
 	stray[0] = address("10.0.0.11");
 	pay2[0] = address("10.0.0.2");
 	far[0] = address("10.5.5.5");
-	placed[0] = (struct view_placed){"prod/settlement", own, 1};
-	placed[1] = (struct view_placed){"prod/backup", NULL, 0};
-	placed[2] = (struct view_placed){"prod/agent", NULL, 0};
-	placed[3] = (struct view_placed){"prod/watcher", NULL, 0};
-	peers[0] = (struct view_peer){"prod/api", "api-1", api1, 2, false, NULL, 0};
-	peers[1] = (struct view_peer){"prod/api", "api-2", api2, 1, true, narrow, 1};
-	peers[2] = (struct view_peer){"prod/db", "api-2", db, 1, false, NULL, 0};
-	peers[3] = (struct view_peer){"prod/stray", "api-1", stray, 1, false, NULL, 0};
-	peers[4] = (struct view_peer){"prod/api", "api-9", far, 1, false, NULL, 0};
-	nodes[0] = (struct view_node){.node = "api-1", .addresses = api1, .address_count = 2};
-	nodes[1] = (struct view_node){.node = "pay-2", .addresses = pay2, .address_count = 1};
-	w->view = (struct view){.node = "pay-1",
+	placed[0] = (struct view_placed){text("prod/settlement"), own, 1};
+	placed[1] = (struct view_placed){text("prod/backup"), NULL, 0};
+	placed[2] = (struct view_placed){text("prod/agent"), NULL, 0};
+	placed[3] = (struct view_placed){text("prod/watcher"), NULL, 0};
+	peers[0] = (struct view_peer){text("prod/api"), text("api-1"), api1, 2, false, NULL, 0};
+	peers[1] = (struct view_peer){text("prod/api"), text("api-2"), api2, 1, true, narrow, 1};
+	peers[2] = (struct view_peer){text("prod/db"), text("api-2"), db, 1, false, NULL, 0};
+	peers[3] = (struct view_peer){text("prod/stray"), text("api-1"), stray, 1, false, NULL, 0};
+	peers[4] = (struct view_peer){text("prod/api"), text("api-9"), far, 1, false, NULL, 0};
+	nodes[0] = (struct view_node){.node = text("api-1"), .addresses = api1, .address_count = 2};
+	nodes[1] = (struct view_node){.node = text("pay-2"), .addresses = pay2, .address_count = 1};
+	w->view = (struct view){.node = text("pay-1"),
 				.placed = placed,
 				.placed_count = ARRAY_LEN(placed),
 				.peers = peers,
@@ -172,7 +178,7 @@ static void make_host(struct world *w)
 	workloads[3] =
 		(struct host_workload){identity(w, "watcher"), CG_WATCHER, 2, false, false, 0};
 	workloads[4] = (struct host_workload){identity(w, "stray"), CG_STRAY, 2, false, false, 0};
-	units[0] = (struct host_unit){(char *)"resolved.service", CG_OTHER, 2};
+	units[0] = (struct host_unit){text("resolved.service"), CG_OTHER, 2};
 	w->host = (struct host){.workloads = workloads,
 				.workload_count = ARRAY_LEN(workloads),
 				.units = units,
@@ -518,12 +524,12 @@ TEST(without_a_trusted_clock_windows_follow_the_rule)
 TEST(the_lease_is_the_latest_end_of_all_rules_that_hold)
 {
 	struct row row = {SEL, OUT, "backup", US, "-", API2, "tcp/5432", YES, 0, NULL, NULL};
-	char text[RFC3339_TEXT_MAX];
+	char when[RFC3339_TEXT_MAX];
 	struct world w;
 
 	make_world(&w);
 	CHECK_INT(rfc3339_parse("2026-11-18T20:00:00Z", &w.in.now), 0);
-	CHECK_STR(rfc3339_format(text, decide(&w, &row).lease_end), "2026-11-19T06:00:00Z");
+	CHECK_STR(rfc3339_format(when, decide(&w, &row).lease_end), "2026-11-19T06:00:00Z");
 	row.caller = "settlement";
 	row.dst = API;
 	row.service = "tcp/8443";
@@ -536,7 +542,7 @@ TEST(revocations_take_away_until_they_end)
 	static const struct row allowed = {SEL,      OUT, "settlement",     US,   "-", API,
 					   "udp/53", YES, REASON_PERMITTED, NULL, NULL};
 	struct row denied = allowed;
-	struct overlay_revoked r = {.reason = (char *)"contract ended"};
+	struct overlay_revoked r = {.reason = text("contract ended")};
 	struct world w;
 
 	denied.decision = NO;
@@ -546,15 +552,15 @@ TEST(revocations_take_away_until_they_end)
 	w.overlay.revoked = &r;
 	w.overlay.revoked_count = 1;
 	r.kind = REVOKED_RULE;
-	r.name = (char *)"b-calls-api";
+	r.name = text("b-calls-api");
 	check_row(&w, &denied);
-	r.name = (char *)"logs";
+	r.name = text("logs");
 	check_row(&w, &allowed);
 	r.kind = REVOKED_IDENTITY;
-	r.name = (char *)"prod/api";
+	r.name = text("prod/api");
 	check_row(&w, &denied);
 	r.kind = REVOKED_LABEL;
-	r.name = (char *)"vendor=x";
+	r.name = text("vendor=x");
 	check_row(&w, &denied);
 	r.until = (struct wall){w.in.now.s + 1};
 	check_row(&w, &denied);
@@ -582,8 +588,7 @@ TEST(quarantine_leaves_the_kept_network_only)
 	static const struct row in = {
 		SEL,  IN,  "-", API, "settlement", US, "tcp/7000", NO, REASON_QUARANTINED,
 		NULL, NULL};
-	struct overlay_quarantine q = {(char *)"prod/settlement", (char *)"forensics",
-				       (char *)"odd"};
+	struct overlay_quarantine q = {text("prod/settlement"), text("forensics"), text("odd")};
 	struct row kept_denied = keep;
 	struct world w;
 
@@ -620,11 +625,11 @@ TEST(essentials_pass_for_their_owners_whatever_was_taken_away)
 		 .service = {SERVICE_UDP, 51820, 51820},
 		 .l4proto = IPPROTO_UDP},
 	};
-	struct overlay_quarantine q = {(char *)"prod/settlement", NULL, NULL};
+	struct overlay_quarantine q = {text("prod/settlement"), NULL, NULL};
 	struct world w;
 
 	make_world(&w);
-	e[0].by[0] = (char *)"resolved.service";
+	e[0].by[0] = text("resolved.service");
 	CHECK_INT(prefix_parse("10.0.0.53", &e[0].far), 0);
 	CHECK_INT(prefix_parse("10.9.0.0/24", &e[1].far), 0);
 	w.essentials = (struct essentials){e, ARRAY_LEN(e)};
