@@ -23,6 +23,7 @@ sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+completiondir ?= $(prefix)/share/bash-completion/completions
 INSTALL ?= install
 
 ifeq ($(V),1)
@@ -288,6 +289,7 @@ install-data:
 		install_as,$(f),$(tmpfilesdir)/bailiwick.conf))
 	$(call install_in,$(unitdir),$(UNITS))
 	@$(foreach f,$(notdir $(UNITS)),sed -i 's|@sbindir@|$(sbindir)|g' $(DESTDIR)$(unitdir)/$(f);) :
+	$(call install_as,cli/completion/bailiwick,$(completiondir)/bailiwick)
 	$(foreach f,$(EXAMPLES),$(call install_as,$(f),$(docdir)/$(f)))
 	$(call install_in,$(docdir),$(wildcard README.md ARCHITECTURE.md LICENSE))
 	$(INSTALL) -d -m 0755 $(DESTDIR)$(sysconfdir)/bailiwick
