@@ -88,7 +88,7 @@ struct identity {
 	enum deny_answer deny_out, deny_in; /* DENY_DEFAULT = policy default */
 	enum assurance min_assurance;       /* ASSURANCE_DEFAULT = no floor */
 	bool damaged; /* something of it was refused by the parser: no follow-on errors about it */
-	struct pos pos, path_pos;
+	struct pos pos, path_pos, min_assurance_pos;
 };
 
 struct network {

@@ -280,18 +280,6 @@ static void check_path(struct policy *p, const struct raw_policy *top, const str
 			     yaml_quote(quoted, id->path), fault);
 }
 
-static void check_min_assurance(struct policy *p, const struct yaml_tree_node *n,
-				const struct identity *id)
-{
-	struct pos pos = policy_pos(p, yaml_tree_get(n, "min_assurance"));
-
-	if (id->min_assurance > ASSURANCE_MAPPED)
-		policy_error(p, &pos,
-			     "min_assurance: %s is not available on this node yet" ADVISE
-			     "write min_assurance: mapped, or remove it",
-			     assurance_name(id->min_assurance));
-}
-
 static int load_identity(struct policy *p, const struct raw_policy *top, struct raw_identity *raw,
 			 const struct yaml_tree_node *n)
 {
@@ -306,6 +294,7 @@ static int load_identity(struct policy *p, const struct raw_policy *top, struct 
 	id = &p->identities[p->identity_count++];
 	id->pos = policy_pos(p, n);
 	id->path_pos = policy_pos(p, yaml_tree_get(n, "path"));
+	id->min_assurance_pos = policy_pos(p, yaml_tree_get(n, "min_assurance"));
 	id->damaged = n->damaged;
 	id->name = TAKE_PTR(raw->name);
 	id->path = TAKE_PTR(raw->path);
@@ -315,7 +304,6 @@ static int load_identity(struct policy *p, const struct raw_policy *top, struct 
 	id->min_assurance = raw->min_assurance;
 	policy_check_name(p, id->name, n);
 	check_path(p, top, id);
-	check_min_assurance(p, n, id);
 	policy_refuse_later(p, n, "reference");
 	r = load_workload(p, raw, yaml_tree_get(n, "workload"), id);
 	if (r == 0)

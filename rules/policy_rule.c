@@ -37,6 +37,25 @@ static void refuse_network_attested(struct policy *p, const struct rule *rule, u
 		rule->name, assurance_name(rule->assurance), p->networks[network].name);
 }
 
+static bool available(const struct policy *p, enum assurance a)
+{
+	return a <= ASSURANCE_MAPPED || (a == ASSURANCE_ATTESTED && p->build->features->attested);
+}
+
+/* The floors that identities set. */
+static void check_floors_available(struct policy *p)
+{
+	for (size_t i = 0; i < p->identity_count; i++) {
+		const struct identity *id = &p->identities[i];
+
+		if (!available(p, id->min_assurance))
+			policy_error(p, &id->min_assurance_pos,
+				     "min_assurance: %s is not available on this node yet" ADVISE
+				     "write min_assurance: mapped, or remove it",
+				     assurance_name(id->min_assurance));
+	}
+}
+
 static void check_floor(struct policy *p, const struct rule *rule, const struct list_summary *s)
 {
 	const struct identity *id;
@@ -233,6 +252,7 @@ int policy_check_rules(struct policy *p)
 		policy_error(p, &p->build->assurance_pos,
 			     "assurance: measured is not available on this node yet" ADVISE
 			     "write assurance: mapped");
+	check_floors_available(p);
 	for (size_t i = 0; i < p->rule_count; i++)
 		check_rule(p, &p->rules[i]);
 	return 0;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define TOP "trust_domain: acme.example\ndefaults: {assurance: mapped}\n"
 #define ID(name, labels)                                                                           \
@@ -307,6 +308,20 @@ TEST(broad_rule_that_lowers_a_narrow_one_is_named)
 	CHECK(strstr(out, "\"other-way\" (line") == NULL);
 }
 
+TEST(floor_above_a_rule_is_named)
+{
+	CLEANUP(policy_freep)
+	struct policy *p = policy_attesting(TOP "identities:\n" ID(
+		"a",
+		"x=y") "  - {name: b, path: b, workload: [{unit: b.service}], min_assurance: attested}\n"
+		       "rules:\n" RULE("r", "a", "b"));
+	char out[FINDINGS_TEXT_MAX];
+
+	CHECK_CONTAINS(findings_text(out, p, FINDING_WARNING),
+		       "p.yaml:7:5: rule \"r\" (mapped) opens nothing for \"b\", whose "
+		       "min_assurance is attested; raise the rule's assurance\n");
+}
+
 /* ---- windows' zones ---- */
 
 static bool only_berlin(void *user, const char *zone)
@@ -476,7 +491,7 @@ TEST(patterns_that_meet)
 TEST(many_identities_and_rules_in_little_time)
 {
 	CLEANUP(buf_done) struct buf b;
-	struct mono start;
+	clock_t start;
 
 	buf_init(&b, 32U << 20);
 	buf_puts(&b, TOP "identities:\n");
@@ -494,7 +509,7 @@ TEST(many_identities_and_rules_in_little_time)
 			   i, i % 100, i);
 	buf_puts(&b, "separations: [{label: environment}]\n");
 	CHECK_INT(b.r, 0);
-	start = mono_now();
+	start = clock();
 	{
 		CLEANUP(policy_freep) struct policy *p = policy_sound(b.data);
 
@@ -502,6 +517,7 @@ TEST(many_identities_and_rules_in_little_time)
 		CHECK_UINT(p->list_count, 10100);
 		CHECK_UINT(p->rules[9999].from_party_count, 100);
 	}
-	/* 0.4 s when it was written; the square of the size would take minutes. */
-	CHECK(mono_ms_since(start, mono_now()) < 20000);
+	/* 0.4 s when it was written, and 30 times that under valgrind; the square would be hours.
+	 */
+	CHECK((clock() - start) / CLOCKS_PER_SEC < 60);
 }
