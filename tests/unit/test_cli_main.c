@@ -253,3 +253,40 @@ TEST(a_full_disk_is_not_success)
 	(void)fclose(full);
 	(void)fclose(null);
 }
+
+static const char view[] =
+	"{\"version\": 1, \"node\": \"pay-1\", \"sequence\": 7,\n"
+	" \"placed\": [{\"identity\": \"prod/payments/settlement\", \"addresses\": [\"10.0.0.5\"]}],\n"
+	" \"peers\": [{\"identity\": \"prod/payments/api\", \"node\": \"api-1\",\n"
+	"  \"addresses\": [\"10.0.0.9\"]}],\n"
+	" \"nodes\": [{\"node\": \"pay-1\", \"addresses\": [\"10.0.0.5\"]},\n"
+	"  {\"node\": \"api-1\", \"addresses\": [\"10.0.0.9\"]}], \"devices\": []}\n";
+
+TEST(check_explain_with_a_view_lists_the_conduits_of_its_node)
+{
+	(void)file("policy.yaml", good);
+	(void)file("view.json", view);
+	CHECK_INT(COMMAND("check", "--explain", test_dir()), CLI_OK);
+	CHECK_CONTAINS(out, "settlement@pay-1 api@api-1 tcp/8443 accept  mapped !  -");
+	CHECK_INT(COMMAND("check", "--explain", test_dir(), "-o", "json"), CLI_OK);
+	CHECK_CONTAINS(out, "\"conduits\":[{\"conduit\":1,\"from\":{\"identity\":"
+			    "\"prod/payments/settlement\",\"name\":\"settlement\",\"node\":"
+			    "\"pay-1\",\"type\":\"identity\"}");
+}
+
+TEST(why_follows_the_view_and_a_bad_view_is_refused)
+{
+	(void)file("policy.yaml", good);
+	(void)file("view.json", view);
+	CHECK_INT(COMMAND("why", "settlement@pay-1", "10.0.0.9:8443", "tcp/8443", "--policy",
+			  test_dir()),
+		  CLI_OK);
+	CHECK_CONTAINS(out, "mapping 7 of pay-1");
+	CHECK_INT(COMMAND("why", "settlement", "10.0.0.77", "tcp/8443", "--policy", test_dir()),
+		  CLI_DENIED);
+	(void)file("view.json", "{\"version\": 1, \"node\": \"pay-1\"}");
+	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", test_dir()),
+		  CLI_FAILED);
+	CHECK_CONTAINS(err_out, "view.json");
+	CHECK_INT(COMMAND("check", test_dir()), CLI_FAILED);
+}
