@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One decision record (FORMATS, "Decision record") as a packed value: a thousand of them are kept,
+ * and as JSON trees they would cost more than the rest of the agent. Pure.
+ */
+#pragma once
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "rules/verdict.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum record_direction { RECORD_OUT, RECORD_IN, RECORD_FORWARD };
+enum record_assurance {
+	RECORD_NONE,
+	RECORD_DEVICE,
+	RECORD_MAPPED,
+	RECORD_ATTESTED,
+	RECORD_MEASURED,
+};
+
+#define RECORD_SERVICE_MAX 24
+#define RECORD_STATUS_MAX 32
+#define RECORD_TEXT_MAX 4096 /* of one name or path; longer ones are left out */
+
+struct record_end {
+	const char *identity, *node, *cgroup; /* NULL = not known */
+	struct addr address;
+	uint16_t port;
+	bool has_port, has_uid;
+	uint32_t uid;
+};
+
+struct record {
+	unsigned refs;
+	int64_t time_ms, last_ms; /* unix; of the first flow and of the last that it stands for */
+	uint8_t decision;	  /* enum decision */
+	uint8_t reason;		  /* enum reason */
+	uint8_t direction;	  /* enum record_direction */
+	uint8_t assurance;	  /* enum record_assurance */
+	uint8_t l4proto;
+	char service[RECORD_SERVICE_MAX];
+	char status[RECORD_STATUS_MAX]; /* behind the reason and a colon; "" = none */
+	uint32_t conduit;		/* 0 = none */
+	uint32_t count;			/* flows that it stands for */
+	uint64_t view_sequence;
+	const char *rule, *digest;
+	struct record_end from, to;
+	char texts[]; /* what the pointers of a packed record point into */
+};
+
+/* A copy on the heap that owns its texts; NULL when out of memory. refs is 1. */
+struct record *record_pack(const struct record *draft);
+struct record *record_ref(struct record *r);
+void record_unref(struct record *r);
+
+/* The JSON object, with another time and count than the record's own. NULL: out of memory. */
+json_t *record_json(const struct record *r, const char *node, int64_t time_ms, uint32_t count);
+/* The other way round, for records that other parts made; borrows from `json`. -EINVAL. */
+int record_from_json(const json_t *json, struct record *ret_draft);
+
+/* Flows with one key are one record for a while: everything but the caller's port. */
+uint64_t record_key(const struct record *r);
+
+/* "tcp/8443", "icmp/echo", "icmp/3", "proto/47". */
+void record_service(char buf[RECORD_SERVICE_MAX], uint8_t l4proto, uint16_t port_or_type);
+
+/* "10.77.0.11:51544", "[fd00::1]:443", or the address alone. */
+#define RECORD_ADDRESS_MAX (ADDR_TEXT_MAX + 10)
+const char *record_address(char buf[RECORD_ADDRESS_MAX], const struct record_end *e);
+
+const char *record_assurance_name(enum record_assurance a);
