@@ -621,7 +621,9 @@ bool claims_open_below(const struct claims *c, const struct claim_place *place)
 		return true;
 	if (!unit_place_is_slice(&place->unit))
 		return false;
-	return c->any_unit || mark_find(c, KEY_ABOVE_SLICE, place->unit.slice) != NULL;
+	/* A new unit may be anything that its executable says. */
+	return c->any_unit || claims_have_pathless(c) ||
+	       mark_find(c, KEY_ABOVE_SLICE, place->unit.slice) != NULL;
 }
 
 bool claims_look_below(const struct claims *c, const struct claim_place *place)

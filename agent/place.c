@@ -250,7 +250,8 @@ bool place_enterable(const struct cgroup *c, enum slot slot)
 
 	if (c->level < 1 || c->level > CGROUP_LEVEL_MAX || s->open || s->blocked > 0)
 		return false;
-	/* From the topmost cgroup that could stand for this one, nothing may be undecided. */
+	/* Up to the claim that decides, or to the topmost cgroup that could, nothing may be
+	 * undecided. */
 	for (const struct cgroup *a = c; a != NULL; a = a->parent) {
 		const struct place_slot *above = place_slot(a, slot);
 
@@ -260,6 +261,8 @@ bool place_enterable(const struct cgroup *c, enum slot slot)
 			break;
 		if (above->pending)
 			return false;
+		if (anything_holds(above))
+			break;
 	}
 	holder = place_holder(c, slot);
 	return holder == NULL || !place_slot(holder, slot)->ambiguous;

@@ -13,8 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PROCESS_SCAN_MAX 4096 /* processes looked at in one cgroup subtree; more satisfy nothing   \
-			       */
+#define PROCESS_SCAN_MAX                                                                           \
+	4096 /* processes looked at in one cgroup subtree; more satisfy nothing                    \
+	      */
 
 struct process_condition {
 	const char *exe;     /* absolute path; NULL = any */

@@ -20,8 +20,9 @@
 #define QUEUE_COPY_RANGE  128
 #define QUEUE_NUMBERS_MAX 8
 #define QUEUE_PENDING_MAX 65536
-#define QUEUE_HOLD_MS     800 /* a packet held longer is dropped: below the first SYN retransmission \
-			       */
+#define QUEUE_HOLD_MS                                                                              \
+	800 /* a packet held longer is dropped: below the first SYN retransmission                 \
+	     */
 
 struct queue; /* all queue numbers of this agent, one netlink socket */
 
