@@ -525,10 +525,18 @@ TEST(the_lease_is_the_latest_end_of_all_rules_that_hold)
 {
 	struct row row = {SEL, OUT, "backup", US, "-", API2, "tcp/5432", YES, 0, NULL, NULL};
 	char when[RFC3339_TEXT_MAX];
+	struct rule *tried;
 	struct world w;
 
 	make_world(&w);
 	CHECK_INT(rfc3339_parse("2026-11-18T20:00:00Z", &w.in.now), 0);
+	CHECK_STR(rfc3339_format(when, decide(&w, &row).lease_end), "2026-11-19T06:00:00Z");
+	/* a second rule for the same, ending after the window, then before */
+	tried = &w.policy->rules[policy_find_rule(w.policy, "tried")];
+	tried->services[0] = (struct service){SERVICE_TCP, 5432, 5432};
+	CHECK_INT(rfc3339_parse("2026-12-01T00:00:00Z", &tried->expires), 0);
+	CHECK_STR(rfc3339_format(when, decide(&w, &row).lease_end), "2026-12-01T00:00:00Z");
+	CHECK_INT(rfc3339_parse("2026-11-18T21:00:00Z", &tried->expires), 0);
 	CHECK_STR(rfc3339_format(when, decide(&w, &row).lease_end), "2026-11-19T06:00:00Z");
 	row.caller = "settlement";
 	row.dst = API;
@@ -781,18 +789,4 @@ TEST(why_takes_addresses)
 	CHECK_INT(v.decision, DECISION_DENIED);
 	CHECK_STR(v.fails_on, "to: called is 192.0.2.7");
 	policy_free(w.policy);
-}
-
-TEST(names_of_reasons_modes_and_decisions_are_those_of_the_formats)
-{
-	enum node_mode mode = MODE_OBSERVE;
-
-	for (int i = 0; i < REASON_COUNT; i++)
-		CHECK(reason_name((enum reason)i) != NULL);
-	CHECK_STR(reason_name(REASON_OUTSIDE_WINDOW), "outside_window");
-	CHECK_STR(decision_name(DECISION_WOULD_DENY), "would_deny");
-	CHECK_INT(mode_parse("enforce", &mode), 0);
-	CHECK_INT(mode, MODE_ENFORCE);
-	CHECK_INT(mode_parse("enfroce", &mode), -EINVAL);
-	CHECK_STR(mode_name(MODE_SELECTIVE), "selective");
 }
