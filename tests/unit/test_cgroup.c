@@ -23,7 +23,7 @@ TEST(the_mount_is_found_among_others)
 		"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
 		"31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"
 		"32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
-		"41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 master:1 - cgroup2 none rw\n";
+		"41 31 0:38 / /sys/fs/cgroup/unified rw shared:4 master:1 - cgroup2 none rw\n";
 	struct cgroup_mount m;
 
 	CHECK_INT(cgroup_mount_parse(text, &m), 0);

@@ -275,20 +275,23 @@ TEST(units_of_essentials_are_found_with_their_sockets)
 
 OOM_TEST(claims_survive_failing_allocations)
 {
+	struct selector selectors[] = {
+		{.kind = SELECTOR_UNIT, .value = (char[]){"foo.service"}},
+		{.kind = SELECTOR_SLICE, .value = (char[]){"a-b.slice"}},
+		{.kind = SELECTOR_CGROUP, .value = (char[]){"x/y"}},
+	};
+	struct workload_entry entry = {.selectors = selectors,
+				       .selector_count = ARRAY_LEN(selectors)};
+	struct identity identity = {.name = (char[]){"a"},
+				    .path = (char[]){"p/a"},
+				    .workload = &entry,
+				    .workload_count = 1};
+	const struct policy p = {.identities = &identity, .identity_count = 1};
 	struct view_placed placed = {.identity = (char[]){"p/a"}};
 	struct view view = {.node = (char[]){"n1"}, .placed = &placed, .placed_count = 1};
-	static struct policy *p;
 	struct claims *c = NULL;
-	int r;
+	int r = claims_new(&p, &view, NULL, &names, NULL, NULL, &c, NULL);
 
-	if (p == NULL) {
-		mem_fail_after(0);
-		p = policy_of("trust_domain: t.example\nidentities:\n  - {name: a, path: p/a, "
-			      "workload: [{unit: foo.service, slice: a-b.slice, cgroup: x/y}]}\n");
-		CHECK(p != NULL);
-		return -ENOMEM;
-	}
-	r = claims_new(p, &view, NULL, &names, NULL, NULL, &c, NULL);
 	claims_free(c);
 	return r;
 }
