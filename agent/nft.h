@@ -25,12 +25,12 @@ struct nft;
 
 /* What this kernel can, found by trial transactions in a throw-away table. */
 struct nft_features {
-	bool owner;	   /* table flag owner */
-	bool persist;	   /* table flag persist, with owner */
-	bool renewal;	   /* re-adding an element renews its timeout */
-	bool destroy;	   /* NFT_MSG_DESTROYSETELEM */
+	bool owner;        /* table flag owner */
+	bool persist;      /* table flag persist, with owner */
+	bool renewal;      /* re-adding an element renews its timeout */
+	bool destroy;      /* NFT_MSG_DESTROYSETELEM */
 	bool queue_native; /* expression `queue` */
-	bool queue_xt;	   /* xt target NFQUEUE through nft_compat */
+	bool queue_xt;     /* xt target NFQUEUE through nft_compat */
 };
 
 /* `table` as in table_shape. Opens the sockets only. */
@@ -62,7 +62,8 @@ bool nft_is_owned(const struct nft *n);
 
 /*
  * Names for the elements of `live`, written into their user data: a comment for people and the key
- * from which numbers are rebuilt. Return false for numbers without a name. Borrowed during an apply.
+ * from which numbers are rebuilt. Return false for numbers without a name. Borrowed during an
+ * apply.
  */
 struct nft_labels {
 	bool (*label)(void *user, uint32_t number, char comment[128], struct number_key *ret_key);
@@ -71,15 +72,15 @@ struct nft_labels {
 
 struct nft_apply_input {
 	const struct plan *plan;
-	const struct ruleset *old;  /* what the kernel holds; NULL after NFT_FOUND_NOTHING/FOREIGN */
-	const struct ruleset *new_; /* its shape decides chains and sets */
+	const struct ruleset *old; /* what the kernel holds; NULL after NFT_FOUND_NOTHING/FOREIGN */
+	const struct ruleset *new_;      /* its shape decides chains and sets */
 	const struct nft_labels *labels; /* may be NULL */
-	int64_t now_ms;		    /* unix time in ms: lease timeouts are computed from it */
-	bool chains;	/* replace the chains even if the plan does not ask (restart, repair) */
-	bool quiet;	/* not judged by packets yet (first load, unswitched slot): chunks of 10,000 */
+	int64_t now_ms;                  /* unix time in ms: lease timeouts are computed from it */
+	bool chains; /* replace the chains even if the plan does not ask (restart, repair) */
+	bool quiet;  /* not judged by packets yet (first load, unswitched slot): chunks of 10,000 */
 };
 
-#define NFT_CHUNK_LIVE 1000
+#define NFT_CHUNK_LIVE  1000
 #define NFT_CHUNK_QUIET 10000
 
 /* The element or chain that the kernel refused; number is its mark (0 if it has none). */
@@ -133,12 +134,19 @@ int nft_delete_table(struct nft *n, struct err *err);
 int nft_element_add(struct nft *n, struct set_ref ref, const uint8_t *record,
 		    const struct nft_labels *labels, int64_t now_ms, struct err *err);
 int nft_element_del(struct nft *n, struct set_ref ref, const uint8_t *record, struct err *err);
-/* Deletes these marks from `live`, `live_udp*` and `leased_*` in one transaction; missing ones are fine. */
+/* Deletes these marks from `live`, `live_udp*` and `leased_*` in one transaction; missing ones are
+ * fine. */
 int nft_cut(struct nft *n, const struct ruleset *applied, const uint32_t *numbers, size_t count,
 	    struct err *err);
 /* A new end for leases that the kernel already holds (R2: counters of `live` are not touched). */
 int nft_lease_renew(struct nft *n, enum slot slot, uint32_t number, int64_t end_ms, int64_t now_ms,
 		    struct err *err);
+
+/*
+ * Listeners and their time-wait ends live for 5 s without this, so that nobody inherits the port of
+ * a listener whose agent has died (R21). Call it every 2 s; cheap, and nothing when there are none.
+ */
+int nft_listeners_renew(struct nft *n, const struct ruleset *applied, struct err *err);
 
 /* --- switches -------------------------------------------------------------------------------- */
 
@@ -181,14 +189,22 @@ struct nft_counter {
 int nft_counters(struct nft *n, struct set_ref ref, const uint8_t *keys, size_t count,
 		 struct nft_counter *ret, struct err *err);
 
-enum nft_named { NFT_REFUSED, NFT_DENIED, NFT_WOULD_DENY, NFT_RESYNCED, NFT_LOG_LOST,
-		 NFT_UNCLAIMED_FLOWS, NFT_QUESTIONS, NFT_NAMED_COUNT };
+enum nft_named {
+	NFT_REFUSED,
+	NFT_DENIED,
+	NFT_WOULD_DENY,
+	NFT_RESYNCED,
+	NFT_LOG_LOST,
+	NFT_UNCLAIMED_FLOWS,
+	NFT_QUESTIONS,
+	NFT_NAMED_COUNT
+};
 int nft_named_counters(struct nft *n, struct nft_counter ret[NFT_NAMED_COUNT], struct err *err);
 
 /* --- who else meddles ------------------------------------------------------------------------ */
 
 enum nft_foreign_kind {
-	NFT_FOREIGN_CT_MARK,   /* writes the conntrack mark */
+	NFT_FOREIGN_CT_MARK, /* writes the conntrack mark */
 	NFT_FOREIGN_NOTRACK,
 	NFT_FOREIGN_HELPER,
 	NFT_FOREIGN_ZONE,
@@ -207,9 +223,9 @@ int nft_scan_foreign(struct nft *n, void (*found)(void *user, const struct nft_f
 
 enum nft_event_kind {
 	NFT_EVENT_OURS_CHANGED, /* somebody else changed our table: audit and repair */
-	NFT_EVENT_OURS_GONE,	/* somebody else deleted our table */
-	NFT_EVENT_LOST,		/* events were lost: audit */
-	NFT_EVENT_OTHER,	/* another table changed: scan again for mark writers, at leisure */
+	NFT_EVENT_OURS_GONE,    /* somebody else deleted our table */
+	NFT_EVENT_LOST,         /* events were lost: audit */
+	NFT_EVENT_OTHER,        /* another table changed: scan again for mark writers, at leisure */
 };
 
 struct nft_event {

@@ -28,6 +28,9 @@ int ruleset_text(const struct ruleset *r, const struct ruleset_names *names, str
 void table_text(const struct table *t, struct buf *b);
 /* One statement, as inside a rule; for error messages. */
 void stmt_text(const struct stmt *s, const struct table_shape *shape, struct buf *b);
+/* "0x40000001 . 10.0.0.9 . tcp . 8443": the key of a record, intervals as nft writes them. */
+void record_key_text(enum set_kind kind, const uint8_t *record, const struct ruleset_names *names,
+		     struct buf *b);
 /* "add element inet bailiwick live { 0x00000064 : accept comment "..." }", one line an operation.
  */
 void plan_text(const struct plan *p, const struct ruleset *new_, const struct ruleset_names *names,
