@@ -310,15 +310,15 @@ TEST(broad_rule_that_lowers_a_narrow_one_is_named)
 
 TEST(floor_above_a_rule_is_named)
 {
-	CLEANUP(policy_freep)
-	struct policy *p = policy_attesting(TOP "identities:\n" ID(
-		"a",
-		"x=y") "  - {name: b, path: b, workload: [{unit: b.service}], min_assurance: attested}\n"
-		       "rules:\n" RULE("r", "a", "b"));
+	static const char text[] = TOP "identities:\n" ID(
+		"a", "x=y") "  - {name: b, path: b, workload: [{unit: b.service}],\n"
+			    "     min_assurance: attested}\n"
+			    "rules:\n" RULE("r", "a", "b");
+	CLEANUP(policy_freep) struct policy *p = policy_attesting(text);
 	char out[FINDINGS_TEXT_MAX];
 
 	CHECK_CONTAINS(findings_text(out, p, FINDING_WARNING),
-		       "p.yaml:7:5: rule \"r\" (mapped) opens nothing for \"b\", whose "
+		       "p.yaml:8:5: rule \"r\" (mapped) opens nothing for \"b\", whose "
 		       "min_assurance is attested; raise the rule's assurance\n");
 }
 
