@@ -60,6 +60,7 @@ struct telemetry {
 	uint64_t skipped_seen; /* of the event source, up to here in rates */
 	struct watcher_slot watchers[TELEMETRY_WATCHERS_MAX];
 	struct telemetry_counters counters;
+	struct telemetry_totals totals;
 };
 
 static int64_t now_ms(void)
@@ -76,10 +77,16 @@ static void count_flows(struct telemetry *t, enum decision d, uint64_t n)
 {
 	int64_t second = mono_now().ns / 1000000000;
 	struct rate *r = &t->rates[second % RATE_SECONDS];
+	uint64_t *const totals[DECISIONS] = {
+		[DECISION_ALLOWED] = &t->totals.allowed,
+		[DECISION_WOULD_DENY] = &t->totals.would_deny,
+		[DECISION_DENIED] = &t->totals.denied,
+	};
 
 	if (r->second != second)
 		*r = (struct rate){.second = second};
 	r->flows[d] += n;
+	*totals[d] += n;
 }
 
 /* What flooded was not looked at one by one, but it was let through. */
@@ -345,6 +352,15 @@ json_t *telemetry_seen(struct telemetry *t, const char *from, const char *to, co
 const struct telemetry_counters *telemetry_counters(const struct telemetry *t)
 {
 	return &t->counters;
+}
+
+const struct telemetry_totals *telemetry_totals(struct telemetry *t)
+{
+	count_skipped(t);
+	t->totals.resync_deleted = t->resync.counters.deleted;
+	t->totals.resync_kept = t->resync.counters.kept;
+	t->totals.resync_limited = t->resync.counters.limited;
+	return &t->totals;
 }
 
 /* --- watchers -------------------------------------------------------------------------------- */

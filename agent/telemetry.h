@@ -26,7 +26,7 @@ typedef void (*telemetry_watch_fn)(void *user, const json_t *record);
 int telemetry_watch(struct telemetry *t, telemetry_watch_fn fn, void *user);
 void telemetry_unwatch(struct telemetry *t, void *user);
 
-struct telemetry_rates { /* in the last full minute */
+struct telemetry_rates { /* in the last 60 seconds */
 	uint64_t allowed, denied, would_deny;
 };
 void telemetry_rates(struct telemetry *t, struct telemetry_rates *ret);
@@ -35,6 +35,12 @@ struct telemetry_counters {
 	uint64_t records, nflog_lost, ring_dropped, write_failed;
 };
 const struct telemetry_counters *telemetry_counters(const struct telemetry *t);
+
+struct telemetry_totals { /* flows since the start; resync: SYNs that met a live flow (R1) */
+	uint64_t allowed, denied, would_deny;
+	uint64_t resync_deleted, resync_kept, resync_limited;
+};
+const struct telemetry_totals *telemetry_totals(struct telemetry *t);
 
 /* A decision the agent itself made (queue, revocation): same record, same places. Steals record. */
 void telemetry_record(struct telemetry *t, json_t *record);
