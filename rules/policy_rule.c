@@ -129,7 +129,8 @@ static void check_ranges(struct policy *p, const struct rule *rule, const struct
 	for (size_t i = 0; i < rule->service_count; i++) {
 		unsigned ports = (unsigned)rule->services[i].last - rule->services[i].first + 1;
 
-		if (ports > SERVICE_RANGE_MAX)
+		/* `any` is no range: it has sets of its own, without a port in their keys. */
+		if (ports > SERVICE_RANGE_MAX && !service_is_any(&rule->services[i]))
 			policy_error(p, &rule->services_pos,
 				     "rule \"%s\": %s is %u ports, between identities at most %d "
 				     "are allowed" ADVISE "name the ports that are served",

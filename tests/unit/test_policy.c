@@ -181,10 +181,8 @@ static const struct mistake rule_mistakes[] = {
 	 "icmp/echo or icmpv6/echo\n"
 	 "p.yaml:11:31: \"99\" is not a service; write tcp/443, udp/5000-5010, tcp/any, "
 	 "icmp/echo or icmpv6/echo\n"},
-	{TWO RULE("settlement", "api", "tcp/1-1025, tcp/any", MAPPED),
+	{TWO RULE("settlement", "api", "tcp/1-1025, tcp/any, udp/1-1024", MAPPED),
 	 "p.yaml:11:15: rule \"r\": tcp/1-1025 is 1025 ports, between identities at most "
-	 "1024 are allowed; name the ports that are served\n"
-	 "p.yaml:11:15: rule \"r\": tcp/any is 65536 ports, between identities at most "
 	 "1024 are allowed; name the ports that are served\n"},
 	{TWO RULE("settlement", "api", "tcp/8443",
 		  MAPPED "    expires: tomorrow\n    review: soon\n"),
