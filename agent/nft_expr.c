@@ -563,6 +563,10 @@ static void action(struct emit *e, const struct stmt *s)
 		immediate(e, s->value);
 		store_meta_mark(e);
 		break;
+	case STMT_META_MARK_FROM_CT:
+		load_ct(e, NFT_CT_MARK, REG_FIRST);
+		store_meta_mark(e);
+		break;
 	case STMT_UPDATE:
 		update(e, s);
 		break;

@@ -71,6 +71,7 @@ enum stmt_kind {
 	STMT_CT_MARK_OR,        /* value */
 	STMT_CT_MARK_FROM_META, /* meta mark & mask */
 	STMT_SET_META_MARK,     /* value */
+	STMT_META_MARK_FROM_CT, /* meta mark set ct mark */
 	STMT_UPDATE,  /* element with key into a dynamic set; value: limit per second or 0 */
 	STMT_COUNTER, /* name */
 	STMT_LOG,     /* name: prefix */

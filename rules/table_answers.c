@@ -77,6 +77,12 @@ static void log_chain(struct builder *b, enum table_log_decision d, enum table_l
 	const char *decision = decisions[d], *why = reasons[w];
 
 	CHAIN(b, "log_%s_%s", decision, why);
+	if (w == TABLE_LOG_RESYNC) { /* each one is a question to the agent (R1) */
+		RULE(b, table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND),
+		     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why), back());
+		RULE(b, count_as("log_lost"));
+		return;
+	}
 	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_DPORT, has_ports(), decision, why);
 	log_flows(b, SET_DENIED6, LOAD_SADDR6, LOAD_DADDR6, LOAD_DPORT, has_ports(), decision, why);
 	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_SPORT, not(has_ports()), decision,
@@ -161,6 +167,11 @@ static void deny_chain(struct builder *b, enum table_log_why w)
 	if (b->t->shape.trial)
 		RULE(b, not(switched_on(SET_TRIAL_ON)), go("would_%s", why));
 	RULE(b, mark_in(SET_OBSERVE_WHO), go("would_%s", why));
+	/*
+	 * The socket of a refused connection is gone before the agent reads the log. The packet
+	 * ends here, so its own mark may carry what was found out about it.
+	 */
+	RULE(b, table_plain(STMT_META_MARK_FROM_CT));
 	RULE(b, jump("log_deny_%s", why));
 	if (w == TABLE_LOG_RESYNC)
 		RULE(b, count_as("denied"), drop_it());

@@ -183,6 +183,9 @@ static void action_text(const struct stmt *s, const struct table_shape *shape, s
 	case STMT_SET_META_MARK:
 		buf_printf(b, "meta mark set 0x%08x", s->value);
 		break;
+	case STMT_META_MARK_FROM_CT:
+		buf_puts(b, "meta mark set ct mark");
+		break;
 	case STMT_UPDATE:
 		update_text(s, b);
 		break;
