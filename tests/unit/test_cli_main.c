@@ -256,7 +256,8 @@ TEST(a_full_disk_is_not_success)
 
 static const char view[] =
 	"{\"version\": 1, \"node\": \"pay-1\", \"sequence\": 7,\n"
-	" \"placed\": [{\"identity\": \"prod/payments/settlement\", \"addresses\": [\"10.0.0.5\"]}],\n"
+	" \"placed\": [{\"identity\": \"prod/payments/settlement\",\n"
+	"  \"addresses\": [\"10.0.0.5\"]}],\n"
 	" \"peers\": [{\"identity\": \"prod/payments/api\", \"node\": \"api-1\",\n"
 	"  \"addresses\": [\"10.0.0.9\"]}],\n"
 	" \"nodes\": [{\"node\": \"pay-1\", \"addresses\": [\"10.0.0.5\"]},\n"
