@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Random policies and views: what the compiled sets say of a flow, looked up as the kernel does,
+ * must be what the oracle says from the policy alone. Seeds are printed with what differs.
+ */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "rules/compile.h"
+#include "rules/marks.h"
+#include "rules/verdict.h"
+#include "tests/unit/compile_fixture.h"
+#include "tests/unit/test.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define WORLDS          300
+#define FLOWS_PER_WORLD 400
+#define IDENTITIES      7
+#define NETWORKS        4
+
+static uint64_t state;
+
+/* xorshift64*: the same on every machine. */
+static unsigned pick(unsigned below)
+{
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (unsigned)((state * 0x2545f4914f6cdd1dU) >> 33) % below;
+}
+
+#define PICK(list) ((list)[pick(ARRAY_LEN(list))])
+
+static const char *const services[] = {"tcp/80",     "tcp/443",   "tcp/80-90", "tcp/85-443",
+				       "udp/53",     "udp/50-60", "icmp/echo", "icmpv6/echo",
+				       "tcp/1-1024", "udp/1-1024"};
+static const char *const wide_services[] = {"tcp/any", "udp/any",   "tcp/1-60000", "tcp/443",
+					    "udp/53",  "icmp/echo", "icmpv6/echo"};
+static const char *const addresses[] = {"10.0.0.9", "10.0.0.10", "10.1.0.1", "fd00::9",
+					"fd00:1::1"};
+static const char *const far_addresses[] = {"10.0.0.9",  "10.0.0.10", "10.1.0.1", "fd00::9",
+					    "fd00:1::1", "10.0.0.8",  "10.1.0.2", "10.255.255.255",
+					    "8.8.8.8",   "11.0.0.0",  "fd00::8",  "2001:db8::1",
+					    "10.9.0.17", "0.0.0.1"};
+static const char *const cidrs[] = {"0.0.0.0/0",   "::/0",      "10.0.0.0/8",   "10.1.0.0/16",
+				    "10.0.0.8/29", "fd00::/64", "10.9.0.16/28", "fd00:1::1/128"};
+static const char *const conditions[] = {
+	"",
+	"",
+	"",
+	"",
+	", expires: 2027-01-01T00:00:00Z",
+	", expires: 2026-01-01T00:00:00Z",
+	", mode: observe",
+	", mode: observe, expires: 2026-01-01T00:00:00Z",
+	", window: {days: [mon], from: \"10:00\", to: \"12:00\", zone: UTC}",
+	", window: {days: [sun], from: \"00:00\", to: \"12:00\", zone: UTC}"};
+
+/* Names may repeat in a list; policies refuse that, so lists are made of distinct numbers. */
+static void add_list(struct buf *b, bool networks)
+{
+	unsigned below = networks ? NETWORKS : IDENTITIES, first = pick(below);
+	unsigned count = 1 + pick(below > 3 ? 3 : below);
+
+	for (unsigned i = 0; i < count; i++)
+		buf_printf(b, "%s%s%u", i > 0 ? ", " : "", networks ? "n" : "i",
+			   (first + i) % below);
+}
+
+static void add_services(struct buf *b, bool wide)
+{
+	unsigned count = 1 + pick(2);
+	const char *first = NULL;
+
+	for (unsigned i = 0; i < count; i++) {
+		const char *s = wide ? PICK(wide_services) : PICK(services);
+
+		if (first && str_eq(first, s))
+			continue;
+		buf_printf(b, "%s%s", first ? ", " : "", s);
+		first = s;
+	}
+}
+
+static void add_rule(struct buf *b, unsigned i)
+{
+	unsigned kind = pick(5);
+
+	buf_printf(b, "  - {name: r%u, from: [", i);
+	add_list(b, kind == 3);
+	buf_puts(b, "], to: [");
+	add_list(b, kind == 4);
+	buf_puts(b, "], services: [");
+	add_services(b, kind >= 3);
+	buf_printf(b, "], purpose: p, owner: o%s}\n", PICK(conditions));
+}
+
+static void make_policy(struct buf *b)
+{
+	unsigned rules = 1 + pick(8);
+
+	buf_puts(b, "trust_domain: acme.example\ndefaults: {assurance: mapped}\nidentities:\n");
+	for (unsigned i = 0; i < IDENTITIES; i++) {
+		buf_printf(b, "  - {name: i%u, path: p/i%u, workload: [{unit: i%u.service}]", i, i,
+			   i);
+		if (pick(3) == 0) {
+			buf_puts(b, ", serves: [");
+			add_services(b, pick(2) == 0);
+			buf_puts(b, "]");
+		}
+		if (pick(5) == 0)
+			buf_puts(b, ", mode: observe");
+		if (pick(4) == 0)
+			buf_puts(b, ", labels: [vendor=x]");
+		if (pick(6) == 0)
+			buf_puts(b, ", placement: {nodes: [\"n-1\", \"pay-*\"]}");
+		buf_puts(b, "}\n");
+	}
+	buf_puts(b, "networks:\n");
+	for (unsigned i = 0; i < NETWORKS; i++) {
+		unsigned first = pick(ARRAY_LEN(cidrs));
+
+		buf_printf(b, "  - {name: n%u, cidrs: [\"%s\", \"%s\"]}\n", i, cidrs[first],
+			   cidrs[(first + 1 + pick(ARRAY_LEN(cidrs) - 1)) % ARRAY_LEN(cidrs)]);
+	}
+	if (pick(4) == 0)
+		buf_puts(b,
+			 "nodes:\n"
+			 "  - {pattern: \"pay-*\"}\n"
+			 "  - {pattern: \"n-1\", addresses: [\"10.0.0.0/24\", \"fd00::/64\"]}\n"
+			 "  - {pattern: \"n-*\", addresses: [\"10.1.0.0/16\", \"fd00:1::/64\"]}\n");
+	buf_puts(b, "rules:\n");
+	for (unsigned i = 0; i < rules; i++)
+		add_rule(b, i);
+}
+
+static void make_view(struct compiled *f)
+{
+	char path[16], node[16], both[64];
+
+	for (unsigned i = 0; i < IDENTITIES; i++) {
+		(void)snprintf(path, sizeof(path), "p/i%u", i);
+		if (pick(2) == 0)
+			compiled_place(f, path, pick(2) == 0 ? NULL : "10.0.0.1");
+		if (pick(3) == 0)
+			continue;
+		(void)snprintf(node, sizeof(node), "n-%u", 1 + pick(2));
+		(void)snprintf(both, sizeof(both), "%s%s%s", PICK(addresses),
+			       pick(2) == 0 ? " " : "", pick(2) == 0 ? "" : "");
+		both[strcspn(both, " ")] = '\0';
+		compiled_peer(f, path, node, both, pick(4) == 0 ? PICK(services) : NULL);
+		if (pick(3) == 0)
+			compiled_peer(f, path, node, PICK(addresses), NULL);
+	}
+	if (pick(2) == 0)
+		compiled_node(f, "n-1", "10.0.0.9 fd00::9 10.0.0.8");
+	if (pick(4) == 0)
+		compiled_essential(f, ESSENTIAL_OUT, "10.0.0.0/28", "udp/53", NULL);
+	if (pick(4) == 0)
+		compiled_essential(f, ESSENTIAL_OUT, "10.0.0.9/32", "udp/50-60", NULL);
+	if (pick(4) == 0)
+		compiled_essential(f, ESSENTIAL_IN, "10.1.0.0/16", "tcp/80", NULL);
+	if (pick(5) == 0)
+		compiled_revoke(f, REVOKED_IDENTITY, "p/i1");
+	if (pick(5) == 0)
+		compiled_revoke(f, REVOKED_RULE, "r0");
+	if (pick(6) == 0)
+		compiled_revoke(f, REVOKED_LABEL, "vendor=x");
+	if (pick(5) == 0)
+		compiled_quarantine(f, "p/i2", pick(2) == 0 ? "n0" : NULL);
+}
+
+/* --- one flow -------------------------------------------------------------------------------- */
+
+static struct flow_end end_of(const struct compiled *f, unsigned identity)
+{
+	struct flow_end end = {.has_socket = true};
+	char name[8];
+
+	(void)snprintf(name, sizeof(name), "i%u", identity);
+	end.cgroups[0] = 1;
+	end.cgroups[1] = compiled_cgroup(f, name);
+	return end;
+}
+
+/* One decision for the kernel: what live says, or else the mode of whoever's mark is left. */
+static enum decision decide(const struct compiled *f, uint32_t number, uint32_t local_mark)
+{
+	switch (compiled_live(f, number)) {
+	case LIVE_ACCEPT:
+		return DECISION_ALLOWED;
+	case LIVE_LEASED:
+	case LIVE_LEASED_WATCHED:
+		CHECK(compiled_lease(f, number) > f->in.now.s);
+		return DECISION_ALLOWED;
+	case LIVE_WATCHED:
+		return DECISION_WOULD_DENY;
+	default:
+		break;
+	}
+	return compiled_has_mark(f, SET_OBSERVE_WHO, number != 0 ? number : local_mark)
+		       ? DECISION_WOULD_DENY
+		       : DECISION_DENIED;
+}
+
+/* The receiver has a say too, and must be one of the conduit's. */
+static enum decision decide_received(const struct compiled *f, const struct service *s,
+				     uint32_t number, uint32_t mark, unsigned listener)
+{
+	enum decision caller = decide(f, number, mark), called;
+	uint64_t cgroup;
+	char name[8];
+	bool received;
+
+	(void)snprintf(name, sizeof(name), "i%u", listener);
+	cgroup = compiled_cgroup(f, name);
+	received = s->kind == SERVICE_UDP ? compiled_live_udp(f, number, cgroup) != LIVE_NONE
+					  : compiled_is_end(f, number, cgroup);
+	if (received)
+		return caller;
+	called = compiled_has_mark(f, SET_OBSERVE_WHO, compiled_mark(f, name)) ? DECISION_WOULD_DENY
+									       : DECISION_DENIED;
+	if (compiled_live(f, number) != LIVE_NONE)
+		caller = compiled_has_mark(f, SET_OBSERVE_WHO, mark) ? DECISION_WOULD_DENY
+								     : DECISION_DENIED;
+	return caller > called ? caller : called;
+}
+
+static enum decision kernel_says(const struct compiled *f, const struct flow *flow,
+				 const struct service *s, unsigned local, unsigned listener)
+{
+	bool in = flow->direction == FLOW_IN;
+	char name[8];
+	uint32_t mark, number;
+
+	number = compiled_find_essential(f, in, in ? &flow->src : &flow->dst, s);
+	if (number != 0)
+		return decide(f, number, 0);
+	(void)snprintf(name, sizeof(name), "i%u", local);
+	mark = compiled_mark(f, name);
+	if (in && service_is_echo(s)) {
+		number = compiled_find(f, true, 0, &flow->src, s, SLOT_A);
+		return decide(f, number, 0);
+	}
+	/* Not placed here: nobody, who passes in selective mode. */
+	if (mark == 0)
+		return DECISION_ALLOWED;
+	number = compiled_find(f, in, mark, in ? &flow->src : &flow->dst, s, SLOT_A);
+	if (flow->direction != FLOW_LOOPBACK || service_is_echo(s))
+		return decide(f, number, mark);
+	return decide_received(f, s, number, mark, listener);
+}
+
+static void check_flow(const struct compiled *f, unsigned seed, const char *policy_text)
+{
+	static const char *const own[] = {"127.0.0.1", "10.0.0.1", "fd00::1", "::1"};
+	static const char *const asked[] = {
+		"tcp/80", "tcp/85",    "tcp/443",  "tcp/90",      "tcp/60000", "udp/53",   "udp/50",
+		"udp/60", "icmp/echo", "tcp/1024", "icmpv6/echo", "udp/61",    "tcp/65535"};
+	unsigned local = pick(IDENTITIES), listener = pick(IDENTITIES);
+	const char *far = PICK(far_addresses), *service = PICK(asked);
+	struct service s = fixture_service(service);
+	struct flow flow = {.direction = (enum flow_direction)pick(3)};
+	struct verdict v;
+	struct err err;
+	enum decision kernel;
+
+	if (flow.direction == FLOW_LOOPBACK)
+		far = PICK(own);
+	flow.src = fixture_addr(far);
+	flow.dst = fixture_addr(far);
+	if (service_is_echo(&s) && (s.kind == SERVICE_ICMP_ECHO) != (flow.src.family == AF_INET))
+		return;
+	if (flow.direction == FLOW_IN)
+		flow.dst = fixture_addr(flow.src.family == AF_INET ? "10.0.0.1" : "fd00::1");
+	else
+		flow.src = fixture_addr(flow.dst.family == AF_INET ? "10.0.0.1" : "fd00::1");
+	flow.l4proto = service_l4proto(&s);
+	flow.dport = service_is_echo(&s) ? service_icmp_type(&s) : s.first;
+	if (flow.direction != FLOW_IN)
+		flow.source = end_of(f, local);
+	if (flow.direction == FLOW_LOOPBACK)
+		flow.destination = end_of(f, listener);
+	if (flow.direction == FLOW_IN && !service_is_echo(&s))
+		flow.destination = end_of(f, local);
+
+	CHECK_OK(verdict_decide(&f->in, &f->host, MODE_SELECTIVE, &flow, &v, &err), &err);
+	/* A receiver without identity is judged by chains, not by sets. */
+	if (flow.direction == FLOW_LOOPBACK && (v.from_identity < 0 || v.to_identity < 0) &&
+	    v.reason != REASON_ESSENTIAL && !service_is_echo(&s))
+		return;
+	if (flow.direction == FLOW_IN && service_is_echo(&s) && v.decision == DECISION_ALLOWED &&
+	    v.reason == REASON_UNCLAIMED)
+		v.decision = DECISION_DENIED;
+	kernel = kernel_says(f, &flow, &s, local, listener);
+	/*
+	 * A caller is an end of its own loopback conduits, in both directions: it may also sit at
+	 * the other end, which gains it nothing.
+	 */
+	if (flow.direction == FLOW_LOOPBACK && listener == local)
+		return;
+	if (kernel != v.decision)
+		test_fail(__FILE__, __LINE__,
+			  "seed %u: %s i%u %s %s (listener i%u): compiled %s, oracle %s (%s)\n%s",
+			  seed, flow.direction == FLOW_IN ? "in to" : "out from", local, far,
+			  service, listener, decision_name(kernel), decision_name(v.decision),
+			  reason_name(v.reason), policy_text);
+}
+
+/* Policies may refuse "any" between identities; compiler and oracle are asked all the same. */
+static void widen(const struct compiled *f)
+{
+	for (size_t i = 0; i < f->policy->rule_count; i++) {
+		struct rule *r = &f->policy->rules[i];
+
+		for (size_t j = 0; j < r->service_count; j++)
+			if (r->services[j].last == 1024 && r->services[j].first == 1 &&
+			    pick(2) == 0)
+				r->services[j] = (struct service){.kind = r->services[j].kind,
+								  .last = UINT16_MAX};
+	}
+}
+
+static void check_world(unsigned seed)
+{
+	CLEANUP(compiled_done) struct compiled f;
+	CLEANUP(buf_done) struct buf text;
+
+	state = seed * 0x9e3779b97f4a7c15U + 1;
+	for (unsigned i = 0; i < 4; i++)
+		(void)pick(2);
+	buf_init(&text, 1 << 20);
+	make_policy(&text);
+	compiled_init(&f, text.data);
+	widen(&f);
+	make_view(&f);
+	compiled_run(&f);
+	for (unsigned i = 0; i < FLOWS_PER_WORLD; i++)
+		check_flow(&f, seed, text.data);
+}
+
+TEST(compiled_sets_agree_with_the_oracle)
+{
+	for (unsigned seed = 1; seed <= WORLDS; seed++)
+		check_world(seed);
+}
