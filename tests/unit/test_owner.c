@@ -210,6 +210,24 @@ TEST(time_wait_leads_to_the_listener)
 	CHECK_INT(owner_find(o, &t, &info), -ENOENT);
 }
 
+/* Closed by its process, and still in the kernel: nobody's. */
+TEST(an_orphaned_connection_has_no_owner)
+{
+	CLEANUP(owner_freep) struct owner *o = owner_of_test();
+	struct socket_info info = {0};
+	struct socket_tuple t;
+	uint16_t port;
+	int fd;
+
+	fixture_make("a");
+	port = fixture_listener("a", USER_A, AF_INET, 0);
+	fd = connect_to(AF_INET, SOCK_STREAM, port);
+	t = tuple(IPPROTO_TCP, AF_INET, port_of(fd), port);
+	CHECK_INT(owner_find(o, &t, &info), 0);
+	(void)close(fd);
+	CHECK_INT(owner_find(o, &t, &info), -ENOENT);
+}
+
 TEST(datagram_sockets_are_found_connected_or_not)
 {
 	static const int families[] = {AF_INET, AF_INET6};
@@ -305,8 +323,7 @@ TEST(a_dump_gives_v4_mapped_connections_as_ipv4)
 	fixture_make("a");
 	s.port = fixture_listener("a", USER_A, AF_INET6, 0);
 	fd = connect_to(AF_INET, SOCK_STREAM, s.port);
-	/* The accepted end is an IPv6 socket with mapped addresses until accept() is called. */
-	s.port = port_of(fd);
+	/* The server's end is an IPv6 socket with mapped addresses. */
 	CHECK_INT(owner_dump(o, IPPROTO_TCP, OWNER_STATES_CONNECTED, look_for_port, &s), 0);
 	CHECK_UINT(s.count, 1);
 	CHECK_STR(addr_format(text, &s.info.tuple.remote), "127.0.0.1");

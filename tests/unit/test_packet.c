@@ -271,6 +271,17 @@ TEST(malformed_headers_are_refused)
 	CHECK_INT(packet_parse("", 0, &p), -EBADMSG);
 }
 
+TEST(a_packet_shorter_than_its_own_header_is_refused)
+{
+	for (uint8_t total = 0; total < 20; total++) {
+		struct bytes b = tcp4();
+		struct packet p;
+
+		b.data[3] = total;
+		CHECK_INT(parse(&b, &p), -EBADMSG);
+	}
+}
+
 TEST(a_udp_length_below_its_header_is_refused)
 {
 	for (uint16_t len = 0; len < 8; len++) {

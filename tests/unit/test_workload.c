@@ -485,6 +485,24 @@ TEST(events_lead_to_one_change_per_burst)
 	CHECK_UINT(b.changes, before + 1);
 }
 
+TEST(a_steady_stream_of_events_does_not_put_the_change_off)
+{
+	char name[64];
+
+	fixture_cgroups();
+	fixture_make("system.slice");
+	BENCH(b, "{unit: s7.service}");
+	settle(&b);
+	b.changes = 0;
+	for (unsigned i = 0; i < 200 && b.changes < 2; i++) {
+		(void)snprintf(name, sizeof(name), "system.slice/s%u.service", i);
+		fixture_make(name);
+		CHECK(sd_event_run(b.event, 0) >= 0);
+		(void)usleep(1000);
+	}
+	CHECK(b.changes >= 2);
+}
+
 TEST(a_storm_of_restarts_is_answered_one_by_one)
 {
 	struct timespec from, to;
