@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VIEW_TEXT_MAX (64U << 20)
 
 static json_t *finding_json(const struct policy *p, const struct finding *f)
 {
@@ -235,7 +234,7 @@ int loading_view(struct agent *a, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	r = path_trusted(path, 0, err);
 	if (r >= 0)
-		r = file_read(AT_FDCWD, path, VIEW_TEXT_MAX, &text, &len, err);
+		r = file_read(AT_FDCWD, path, VIEW_DOCUMENT_MAX, &text, &len, err);
 	if (r == -ENOENT && !a->view->sequence)
 		return 0;
 	if (r < 0)
