@@ -30,6 +30,9 @@ struct numbers {
 	size_t index_size; /* power of two */
 	uint32_t first, last;
 	uint64_t gap_next, gap_end; /* numbers from gap_next to below gap_end are free */
+	/* positions of the first by_number_count entries, in order of their numbers */
+	uint32_t *by_number;
+	size_t by_number_count;
 	/* of a sweep: entries that were there when it began, by number, and which of them to keep
 	 */
 	uint32_t *order;
@@ -56,6 +59,7 @@ void numbers_free(struct numbers *n)
 		return;
 	free(n->entries);
 	free(n->index);
+	free(n->by_number);
 	free(n->order);
 	free(n->keep);
 	free(n);
@@ -229,15 +233,74 @@ int numbers_get(struct numbers *n, const struct number_key *key, uint32_t *ret_n
 	return 0;
 }
 
-static bool number_is_used(const struct numbers *n, uint32_t number)
+static int position_cmp(const void *a, const void *b, void *entries)
+{
+	const struct number_entry *e = entries;
+
+	return number_cmp(&e[*(const uint32_t *)a].number, &e[*(const uint32_t *)b].number);
+}
+
+/* So many entries may follow the sorted part before it is made anew. */
+#define TAIL_MAX 1024
+
+/* Without memory the sorted part stays as it is: slower, never wrong. */
+static void sort_by_number(struct numbers *n)
+{
+	uint32_t *order;
+
+	if (n->count - n->by_number_count <= TAIL_MAX)
+		return;
+	order = mem_realloc(n->by_number, n->count * sizeof(*order));
+	if (!order)
+		return;
+	n->by_number = order;
+	for (size_t i = 0; i < n->count; i++)
+		order[i] = (uint32_t)i;
+	qsort_r(order, n->count, sizeof(*order), position_cmp, n->entries);
+	n->by_number_count = n->count;
+}
+
+/* Entry with this number, or NULL. */
+static const struct number_entry *entry_of(struct numbers *n, uint32_t number)
+{
+	size_t low = 0, high;
+
+	sort_by_number(n);
+	high = n->by_number_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct number_entry *e = &n->entries[n->by_number[middle]];
+
+		if (e->number == number)
+			return e;
+		if (e->number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (size_t i = n->by_number_count; i < n->count; i++) {
+		if (n->entries[i].number == number)
+			return &n->entries[i];
+	}
+	return NULL;
+}
+
+int numbers_key(struct numbers *n, uint32_t number, struct number_key *ret_key)
+{
+	const struct number_entry *e = entry_of(n, number);
+
+	if (!e)
+		return -ENOENT;
+	*ret_key = e->key;
+	return 0;
+}
+
+static bool number_is_used(struct numbers *n, uint32_t number)
 {
 	/* Numbers of the gap are free by definition. */
 	if (number >= n->gap_next && number < n->gap_end)
 		return false;
-	for (size_t i = 0; i < n->count; i++)
-		if (n->entries[i].number == number)
-			return true;
-	return false;
+	return entry_of(n, number) != NULL;
 }
 
 /* Enters the pair without asking whether another key has the number. */
@@ -272,13 +335,6 @@ size_t numbers_count(const struct numbers *n)
 }
 
 /* --- sweep ----------------------------------------------------------------------------------- */
-
-static int position_cmp(const void *a, const void *b, void *entries)
-{
-	const struct number_entry *e = entries;
-
-	return number_cmp(&e[*(const uint32_t *)a].number, &e[*(const uint32_t *)b].number);
-}
 
 static void sweep_forget(struct numbers *n)
 {
@@ -336,8 +392,10 @@ size_t numbers_sweep_end(struct numbers *n)
 	}
 	freed = n->count - kept;
 	n->count = kept;
-	if (freed > 0)
+	if (freed > 0) {
 		index_fill(n);
+		n->by_number_count = 0;
+	}
 	sweep_forget(n);
 	return freed;
 }

@@ -34,7 +34,7 @@ int numbers_get(struct numbers *n, const struct number_key *key, uint32_t *ret_n
 /* -ENOENT when the key has none. */
 int numbers_find(const struct numbers *n, const struct number_key *key, uint32_t *ret_number);
 /* The key of a number; -ENOENT. */
-int numbers_key(const struct numbers *n, uint32_t number, struct number_key *ret_key);
+int numbers_key(struct numbers *n, uint32_t number, struct number_key *ret_key);
 /* Enters a known pair (rebuilding from a file or from user data). -EEXIST on contradiction. */
 int numbers_put(struct numbers *n, const struct number_key *key, uint32_t number);
 
