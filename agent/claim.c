@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "rules/verdict_match.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -368,24 +369,36 @@ static int add_entry(struct claims *c, uint32_t identity, const struct workload_
 	return index_claim(c, (uint32_t)(c->count - 1));
 }
 
-static int add_placed(struct claims *c, const struct policy *policy, const struct view *view)
+static int add_identity(struct claims *c, uint32_t identity)
 {
-	for (size_t i = 0; policy != NULL && view != NULL && i < view->placed_count; i++) {
-		int found = policy_find_identity(policy, view->placed[i].identity);
-		const struct identity *id;
+	const struct identity *id = &c->policy->identities[identity];
 
-		/* The view may name identities of a policy that is not here yet. */
-		if (found < 0 || !str_eq(policy->identities[found].path, view->placed[i].identity))
-			continue;
-		id = &policy->identities[found];
-		for (size_t k = 0; k < id->workload_count; k++) {
-			int r = add_entry(c, (uint32_t)found, &id->workload[k]);
+	for (size_t i = 0; i < id->workload_count; i++) {
+		int r = add_entry(c, identity, &id->workload[i]);
 
-			if (r < 0)
-				return r;
-		}
+		if (r < 0)
+			return r;
 	}
 	return 0;
+}
+
+/*
+ * What the view places here and policy lets run here: exactly what the compiler has numbers for. A
+ * claim without a number would be a question that no element ever answers.
+ */
+static int add_placed(struct claims *c, const struct policy *policy, const struct view *view)
+{
+	const struct compile_input in = {.policy = policy, .view = view};
+	CLEANUP(map_freep) struct map *paths = map_new(view->placed_count + 1, NULL);
+	int r = paths == NULL ? -ENOMEM : 0;
+
+	for (size_t i = 0; i < view->placed_count && r == 0; i++)
+		r = map_put_str(paths, view->placed[i].identity, c);
+	for (uint32_t i = 0; i < policy->identity_count && r == 0; i++)
+		if (map_get_str(paths, policy->identities[i].path) != NULL &&
+		    identity_is_placed_here(&in, i))
+			r = add_identity(c, i);
+	return r;
 }
 
 static int add_essentials(struct claims *c, const struct essentials *e)
@@ -422,7 +435,7 @@ int claims_new(const struct policy *policy, const struct view *view,
 	if (c->lists == NULL || c->marks == NULL)
 		return err_set(err, ENOMEM, "selectors: out of memory");
 
-	r = add_placed(c, policy, view);
+	r = policy != NULL && view != NULL ? add_placed(c, policy, view) : 0;
 	if (r == 0)
 		r = add_essentials(c, essentials);
 	if (r < 0)

@@ -222,6 +222,13 @@ static void to_network_order(struct emit *e, uint32_t reg)
 	set_u32(x, NFTNL_EXPR_BYTEORDER_SIZE, 4);
 }
 
+static uint32_t register_at(uint32_t word)
+{
+	if (word % (NFT_REG_SIZE / NFT_REG32_SIZE) == 0)
+		return REG_FIRST + word / (NFT_REG_SIZE / NFT_REG32_SIZE);
+	return NFT_REG32_00 + word;
+}
+
 static void load_key(struct emit *e, const struct stmt *s)
 {
 	bool interval = s->const_set == 0 && set_spec(s->set.kind)->interval;
@@ -230,7 +237,7 @@ static void load_key(struct emit *e, const struct stmt *s)
 	for (uint8_t i = 0; i < s->load_count; i++)
 		need(e, s->loads[i]);
 	for (uint8_t i = 0; i < s->load_count; i++) {
-		uint32_t reg = word == 0 ? REG_FIRST : NFT_REG32_00 + word;
+		uint32_t reg = register_at(word);
 
 		word += (load(e, s->loads[i], s->level, reg) + REG_WORD - 1) / REG_WORD;
 		if (interval && s->loads[i] == LOAD_CT_MARK)
@@ -258,8 +265,7 @@ static void lookup(struct emit *e, const struct stmt *s, int dreg)
 	set_str(e, x, NFTNL_EXPR_LOOKUP_SET, nft_stmt_set(s, name));
 	if (dreg >= 0)
 		set_u32(x, NFTNL_EXPR_LOOKUP_DREG, (uint32_t)dreg);
-	if (s->invert)
-		set_u32(x, NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+	set_u32(x, NFTNL_EXPR_LOOKUP_FLAGS, s->invert ? NFT_LOOKUP_F_INV : 0);
 }
 
 /* --- matches --------------------------------------------------------------------------------- */
@@ -478,6 +484,8 @@ static void update(struct emit *e, const struct stmt *s)
 	set_u32(x, NFTNL_EXPR_DYNSET_SREG_KEY, REG_FIRST);
 	set_u32(x, NFTNL_EXPR_DYNSET_OP, s->value ? NFT_DYNSET_OP_UPDATE : NFT_DYNSET_OP_ADD);
 	set_str(e, x, NFTNL_EXPR_DYNSET_SET_NAME, nft_stmt_set(s, name));
+	if (x != NULL) /* 0: the set's own; the kernel says so when it is read back */
+		nftnl_expr_set_u64(x, NFTNL_EXPR_DYNSET_TIMEOUT, 0);
 	if (s->value == 0 || x == NULL)
 		return;
 	limit = limit_expr(e, s->value, METER_BURST);
@@ -617,12 +625,10 @@ static void conclude(struct emit *e, const struct stmt *s)
 	}
 }
 
-int nft_put_rule(struct batch *b, const struct table *t, size_t chain, size_t rule,
-		 struct batch_item item)
+int nft_build_rule(const struct table *t, size_t chain, size_t rule, struct nftnl_rule **ret)
 {
 	const struct table_rule *r = &t->rules[t->chains[chain].first + rule];
 	struct emit e = {.rule = nftnl_rule_alloc(), .shape = &t->shape};
-	struct nlmsghdr *h;
 
 	if (e.rule == NULL)
 		return -ENOMEM;
@@ -636,9 +642,26 @@ int nft_put_rule(struct batch *b, const struct table *t, size_t chain, size_t ru
 		action(&e, s);
 		conclude(&e, s);
 	}
-	h = e.r == 0 ? batch_message(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, item) : NULL;
+	if (e.r < 0) {
+		nftnl_rule_free(e.rule);
+		return e.r;
+	}
+	*ret = e.rule;
+	return 0;
+}
+
+int nft_put_rule(struct batch *b, const struct table *t, size_t chain, size_t rule,
+		 struct batch_item item)
+{
+	struct nftnl_rule *built = NULL;
+	struct nlmsghdr *h;
+	int r = nft_build_rule(t, chain, rule, &built);
+
+	if (r < 0)
+		return r;
+	h = batch_message(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, item);
 	if (h != NULL)
-		nftnl_rule_nlmsg_build_payload(h, e.rule);
-	nftnl_rule_free(e.rule);
-	return e.r < 0 ? e.r : b->r;
+		nftnl_rule_nlmsg_build_payload(h, built);
+	nftnl_rule_free(built);
+	return b->r;
 }

@@ -30,6 +30,7 @@ enum nft_type {
 	TYPE_CGROUPV2 = 46,
 };
 #define TYPE_BITS 6
+#define ORDERS_MAX 32
 
 static const struct {
 	uint8_t type, len;
@@ -77,7 +78,7 @@ static void put_desc(struct nlmsghdr *h, const struct set_spec *spec, uint32_t s
 
 	if (size > 0)
 		attr_be32(h, NFTA_SET_DESC_SIZE, size);
-	if (spec->field_count > 1) {
+	if (spec->interval) {
 		concat = mnl_attr_nest_start(h, NFTA_SET_DESC_CONCAT);
 		for (uint8_t i = 0; i < spec->field_count; i++) {
 			struct nlattr *field = mnl_attr_nest_start(h, NFTA_LIST_ELEM);
@@ -98,6 +99,43 @@ static void put_counter_expr(struct nlmsghdr *h)
 	data = mnl_attr_nest_start(h, NFTA_EXPR_DATA);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, x);
+}
+
+/* Byte orders of single keys and of data, without which nft lists marks the wrong way round. */
+enum nft_byteorder { ORDER_NONE, ORDER_HOST, ORDER_NETWORK };
+
+static void put_orders(struct nlmsghdr *h, uint32_t key, uint32_t data)
+{
+	struct nftnl_udata_buf *u = nftnl_udata_buf_alloc(ORDERS_MAX);
+
+	/* Only people reading `nft list` miss it when memory is short. */
+	if (u == NULL)
+		return;
+	if (nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, key) &&
+	    nftnl_udata_put_u32(u, NFTNL_UDATA_SET_DATABYTEORDER, data))
+		mnl_attr_put(h, NFTA_SET_USERDATA, nftnl_udata_buf_len(u),
+			     nftnl_udata_buf_data(u));
+	nftnl_udata_buf_free(u);
+}
+
+static uint32_t key_order(const struct set_spec *spec)
+{
+	if (spec->field_count > 1)
+		return ORDER_NONE;
+	switch (spec->fields[0]) {
+	case FIELD_MARK:
+	case FIELD_UID:
+	case FIELD_CGROUP:
+	case FIELD_NFPROTO:
+		return ORDER_HOST;
+	case FIELD_ADDR4:
+	case FIELD_ADDR6:
+	case FIELD_L4PROTO:
+	case FIELD_PORT:
+	case FIELD_ICMP_TYPE:
+		return ORDER_NETWORK;
+	}
+	return ORDER_NONE;
 }
 
 static struct nlmsghdr *put_set_head(struct batch *b, const char *table, const char *name,
@@ -135,8 +173,9 @@ void nft_put_set(struct batch *b, const struct table_shape *shape, struct set_re
 	} else if (spec->value == VALUE_VERDICT) {
 		attr_be32(h, NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
 	}
-	if (size > 0 || spec->field_count > 1)
+	if (size > 0 || spec->interval)
 		put_desc(h, spec, size);
+	put_orders(h, key_order(spec), spec->value == VALUE_MARK ? ORDER_HOST : ORDER_NONE);
 	if (spec->dynamic)
 		attr_be64(h, NFTA_SET_TIMEOUT, TABLE_DYNAMIC_MS);
 	if (spec->counter)

@@ -33,6 +33,8 @@ struct nft {
 /* Names of the statement's set. */
 const char *nft_stmt_set(const struct stmt *s, char name[SET_NAME_MAX]);
 
+struct nftnl_rule;
+int nft_build_rule(const struct table *t, size_t chain, size_t rule, struct nftnl_rule **ret);
 int nft_put_rule(struct batch *b, const struct table *t, size_t chain, size_t rule,
 		 struct batch_item item);
 void nft_put_table(struct batch *b, const char *table, uint32_t flags);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define STATE_TEXT_MAX   (16U << 20)
-#define VIEW_TEXT_MAX    (64U << 20)
+#define VIEW_KEPT_MAX    (64U << 20)
 #define HISTORY_TEXT_MAX (16U << 20)
 #define NUMBERS_TEXT_MAX (128U << 20)
 #define STORE_MODE_DIR   0700
@@ -393,7 +393,7 @@ int store_view_write(struct store *s, const char *text, size_t len, struct err *
 
 int store_view_read(struct store *s, char **ret_text, size_t *ret_len, struct err *err)
 {
-	return file_read(s->state_fd, "view.json", VIEW_TEXT_MAX, ret_text, ret_len, err);
+	return file_read(s->state_fd, "view.json", VIEW_KEPT_MAX, ret_text, ret_len, err);
 }
 
 /* --- history ------------------------------------------------------------------------------ */
