@@ -253,6 +253,26 @@ TEST(identities_placed_elsewhere_claim_nothing)
 	CHECK_UINT(claims_count(c), 0);
 }
 
+TEST(an_identity_that_policy_keeps_away_from_this_node_claims_nothing)
+{
+	struct view_placed placed[] = {{.identity = (char[]){"p/a"}},
+				       {.identity = (char[]){"p/b"}},
+				       {.identity = (char[]){"p/b"}}};
+	struct view view = {
+		.node = (char[]){"n1"}, .placed = placed, .placed_count = ARRAY_LEN(placed)};
+	CLEANUP(policy_freep)
+	struct policy *p = policy_of(
+		"trust_domain: t.example\nidentities:\n"
+		"  - {name: a, path: p/a, workload: [{unit: foo.service}], placement: {nodes: [m*]}}\n"
+		"  - {name: b, path: p/b, workload: [{unit: bar.service}], placement: {nodes: [n*]}}\n");
+	CLEANUP(claims_freep) struct claims *c = NULL;
+	struct err err = {0};
+
+	CHECK_OK(claims_new(p, &view, NULL, &names, NULL, NULL, &c, &err), &err);
+	CHECK_UINT(claims_count(c), 1);
+	CHECK_UINT(claims_at(c, 0)->identity, 1);
+}
+
 TEST(units_of_essentials_are_found_with_their_sockets)
 {
 	struct essential entry = {.by = {(char[]){"ssh.service"}}, .by_count = 1};

@@ -50,6 +50,7 @@ static void on_change(void *user)
 static void set_policy(struct bench *b, const char *const entries[], size_t count)
 {
 	char text[TEXT_MAX] = "trust_domain: t.example\nidentities:\n";
+	static char node[] = "n1";
 	struct policy *old = b->policy;
 	struct err err = {0};
 
@@ -65,7 +66,7 @@ static void set_policy(struct bench *b, const char *const entries[], size_t coun
 	}
 	b->policy = policy_of(text);
 	CHECK(b->policy != NULL && b->policy->identity_count == count);
-	b->view = (struct view){.placed = b->placed, .placed_count = count};
+	b->view = (struct view){.node = node, .placed = b->placed, .placed_count = count};
 	CHECK_OK(workloads_set_policy(b->w, SLOT_A, b->policy, &b->view, NULL, &err), &err);
 	policy_free(old);
 }
