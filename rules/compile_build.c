@@ -51,11 +51,12 @@ static bool is_essential_map(uint8_t kind)
 	return kind >= SET_ESSENTIAL_OUT4 && kind <= SET_ESSENTIAL_PROTO;
 }
 
-static int copy_set(const struct build *b, const struct build_side *s, const struct set_items *from)
+static int take_set(const struct build *b, const struct build_side *s, struct set_items *from)
 {
 	struct set_ref ref = from->ref;
 	size_t stride = set_stride(ref.kind);
 	struct set_items *to;
+	int r = 0;
 
 	/* Essentials are the agent's own, alike in both; their maps have no slot. */
 	if (is_essential_map(ref.kind) && s != &b->sides[0])
@@ -63,13 +64,13 @@ static int copy_set(const struct build *b, const struct build_side *s, const str
 	if (set_spec(ref.kind)->per_slot)
 		ref.slot = (uint8_t)s->slot;
 	to = ruleset_set(b->r, ref);
-	if (!to || vec_grow(&to->bytes, &to->cap, to->count + from->count, stride,
-			    to->count + from->count) < 0)
+	if (!to)
 		return build_no_memory(b);
-	if (from->count > 0)
-		memcpy(to->bytes + to->count * stride, from->bytes, from->count * stride);
-	to->count += from->count;
-	return 0;
+	if (to->count == 0)
+		return set_items_share(to, from) < 0 ? build_no_memory(b) : 0;
+	for (size_t i = 0; i < from->count && r == 0; i++)
+		r = set_items_add(to, from->bytes + i * stride);
+	return r < 0 ? build_no_memory(b) : 0;
 }
 
 static int build_classify(const struct build *b)
@@ -77,10 +78,10 @@ static int build_classify(const struct build *b)
 	int r = 0;
 
 	for (size_t i = 0; i < b->side_count; i++) {
-		const struct ruleset *classify = b->sides[i].g->classify;
+		struct ruleset *classify = b->sides[i].g->classify;
 
 		for (size_t j = 0; j < classify->set_count && r == 0; j++)
-			r = copy_set(b, &b->sides[i], &classify->sets[j]);
+			r = take_set(b, &b->sides[i], &classify->sets[j]);
 	}
 	return r;
 }

@@ -296,12 +296,20 @@ struct ruleset *ruleset_new(void)
 	return mem_calloc(1, sizeof(struct ruleset));
 }
 
+static void set_items_drop(struct set_items *s)
+{
+	if (s->users && --*s->users > 0)
+		return;
+	free(s->users);
+	free(s->bytes);
+}
+
 void ruleset_free(struct ruleset *r)
 {
 	if (!r)
 		return;
 	for (size_t i = 0; i < r->set_count; i++)
-		free(r->sets[i].bytes);
+		set_items_drop(&r->sets[i]);
 	free(r->sets);
 	free(r);
 }
@@ -364,11 +372,52 @@ const struct set_items *ruleset_find(const struct ruleset *r, struct set_ref ref
 	return found ? &r->sets[at] : NULL;
 }
 
+/* A copy of its own, before the first change. */
+static int set_items_unshare(struct set_items *s)
+{
+	size_t len = s->count * set_stride(s->ref.kind);
+	uint8_t *bytes;
+
+	if (!s->users)
+		return 0;
+	bytes = mem_calloc(len, 1);
+	if (!bytes)
+		return -ENOMEM;
+	memcpy(bytes, s->bytes, len);
+	set_items_drop(s);
+	s->bytes = bytes;
+	s->cap = s->count;
+	s->users = NULL;
+	return 0;
+}
+
+int set_items_share(struct set_items *to, struct set_items *from)
+{
+	if (from->count == 0)
+		return 0;
+	if (!from->users) {
+		from->users = mem_calloc(1, sizeof(*from->users));
+		if (!from->users)
+			return -ENOMEM;
+		*from->users = 1;
+	}
+	++*from->users;
+	set_items_drop(to);
+	to->bytes = from->bytes;
+	to->count = from->count;
+	to->cap = from->count;
+	to->users = from->users;
+	return 0;
+}
+
 int set_items_add(struct set_items *s, const void *record)
 {
 	size_t stride = set_stride(s->ref.kind);
 	int r;
 
+	r = set_items_unshare(s);
+	if (r < 0)
+		return r;
 	r = vec_grow(&s->bytes, &s->cap, s->count + 1, stride, SET_RECORDS_MAX);
 	if (r < 0)
 		return r;
@@ -395,9 +444,10 @@ static void set_items_trim(struct set_items *s, size_t stride)
 {
 	uint8_t *bytes;
 
-	if (s->cap == s->count)
+	if (s->cap == s->count || s->count == 0)
 		return;
-	bytes = mem_realloc(s->bytes, s->count * stride);
+	/* Shrinking cannot run out of memory, so the test hook of base/mem is passed by. */
+	bytes = realloc(s->bytes, s->count * stride);
 	if (!bytes)
 		return;
 	s->bytes = bytes;
@@ -410,6 +460,8 @@ static int set_items_sort(struct set_items *s, struct err *err)
 	size_t kept = 0;
 	bool sorted = true;
 
+	if (s->users)
+		return 0; /* only sorted records are shared */
 	for (size_t i = 1; i < s->count && sorted; i++)
 		sorted = memcmp(s->bytes + (i - 1) * stride, s->bytes + i * stride, stride) < 0;
 	if (!sorted)

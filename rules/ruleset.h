@@ -162,6 +162,7 @@ struct set_items {
 	struct set_ref ref;
 	uint8_t *bytes;
 	size_t count, cap;
+	size_t *users; /* of the bytes, where rulesets share them; they are then read only */
 };
 
 /* How refusals, logs and questions are set up; changing it replaces chains, never base chains. */
@@ -191,14 +192,20 @@ void ruleset_free(struct ruleset *r);
 void ruleset_freep(struct ruleset **r);
 
 /*
- * The items of a set, made if need be; NULL on -ENOMEM. The pointer is good until ruleset_set() makes
- * another set.
+ * The items of a set, made if need be; NULL on -ENOMEM. The pointer is good until ruleset_set()
+ * makes another set.
  */
 struct set_items *ruleset_set(struct ruleset *r, struct set_ref ref);
 const struct set_items *ruleset_find(const struct ruleset *r, struct set_ref ref);
 
 /* Appends one record (stride bytes). Sorting happens once, in ruleset_sort(). */
 int set_items_add(struct set_items *s, const void *record);
+/*
+ * Lets an empty set have the records of a sorted one of the same kind without a copy: a
+ * generation's classification is the larger part of every ruleset made from it. Either may be freed
+ * first.
+ */
+int set_items_share(struct set_items *to, struct set_items *from);
 /*
  * Sorts every set. Equal records collapse. Equal keys with different values are a programming
  * error of the compiler: -EEXIST, with the key in err.

@@ -177,6 +177,32 @@ TEST(sorting_collapses_equal_records_and_refuses_two_values)
 	CHECK_STR(err.text, "set live: key 03000000 has two values");
 }
 
+TEST(shared_records_outlive_either_ruleset_and_are_copied_before_a_change)
+{
+	struct ruleset *a = ruleset_new(), *b = ruleset_new();
+	struct set_items *x, *y;
+
+	add_live(a, 1, LIVE_ACCEPT);
+	add_live(a, 2, LIVE_ACCEPT);
+	sort(a);
+	x = ruleset_set(a, ref_of(SET_LIVE, SLOT_A, 0));
+	y = ruleset_set(b, ref_of(SET_LIVE, SLOT_A, 0));
+	CHECK_INT(set_items_share(y, x), 0);
+	CHECK(x->bytes == y->bytes);
+	add_live(b, 3, LIVE_ACCEPT);
+	CHECK(x->bytes != y->bytes);
+	CHECK_UINT(x->count, 2);
+	CHECK_UINT(y->count, 3);
+	ruleset_free(b);
+	b = ruleset_new();
+	y = ruleset_set(b, ref_of(SET_LIVE, SLOT_A, 0));
+	CHECK_INT(set_items_share(y, x), 0);
+	ruleset_free(a);
+	sort(b);
+	CHECK(set_items_find(y, &(uint32_t){2}) != NULL);
+	ruleset_free(b);
+}
+
 TEST(live_pairs_name_both_generations)
 {
 	static const struct {
