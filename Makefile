@@ -186,8 +186,15 @@ $(UNIT_TESTS): $(call objects,$(SRCS_unit)) $(call library,cli agent controller-
 	$(say) LINK $@
 	$(link) $(LIBS_CHECK)
 
-# Test tools stand outside the product: they need nothing of the agent.
-$(TOOLS): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
+# Test tools stand outside the product: they need nothing of the agent. But one is its nftables back
+# end by hand.
+TOOLS_NFT := $(B)/tests/tools/table_load
+$(filter-out $(TOOLS_NFT),$(TOOLS)): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+$(TOOLS_NFT): $(B)/%: $(B)/%.o $(call objects,$(sort $(wildcard agent/nft*.c))) \
+		$(call library,controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
