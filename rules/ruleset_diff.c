@@ -169,13 +169,23 @@ static int add_op(struct diff *d, enum plan_phase phase, enum plan_action action
 	return 0;
 }
 
+static bool keeps_rederive(const struct ruleset *r, const uint8_t *record)
+{
+	const struct set_items *s = ruleset_find(r, (struct set_ref){.kind = SET_REDERIVE});
+
+	return s && set_items_find(s, record);
+}
+
 static int gone(struct diff *d, struct set_ref ref, const uint8_t *record)
 {
 	enum plan_phase phase = phase_of_deletion(d, ref.kind, record);
 	int r = 0;
 
-	/* The live record begins with the number, which is a whole record of `rederive`. */
-	if (ref.kind == SET_LIVE && phase == PLAN_REDERIVE)
+	/*
+	 * The live record begins with the number, which is a whole record of `rederive`. A caller
+	 * that keeps such numbers in its rulesets gets the addition from the comparison itself.
+	 */
+	if (ref.kind == SET_LIVE && phase == PLAN_REDERIVE && !keeps_rederive(d->new_, record))
 		r = add_op(d, phase, PLAN_ADD, (struct set_ref){.kind = SET_REDERIVE}, record);
 	return r < 0 ? r : add_op(d, phase, PLAN_DEL, ref, record);
 }
@@ -240,8 +250,10 @@ static int merge_sets(struct diff *d)
 			r = merge_set(d, b->ref, NULL, b);
 		else
 			r = merge_set(d, a->ref, a, b);
-		a += order <= 0;
-		b += order >= 0;
+		if (order <= 0)
+			a++;
+		if (order >= 0)
+			b++;
 	}
 	return r;
 }
@@ -308,7 +320,8 @@ int plan_make(const struct ruleset *old, const struct ruleset *new_, const uint3
 	if (r < 0)
 		return err_set(err, -r, "%s while comparing rulesets",
 			       r == -ENOMEM ? "out of memory" : "too many differences");
-	qsort(plan->ops, plan->op_count, sizeof(*plan->ops), op_cmp);
+	if (plan->op_count > 1)
+		qsort(plan->ops, plan->op_count, sizeof(*plan->ops), op_cmp);
 	*ret = TAKE_PTR(plan);
 	return 0;
 }
