@@ -21,11 +21,13 @@
 #define RECEIVES_PER_WAKEUP 64 /* then the loop turns: the heartbeat must not starve */
 #define RCVBUF_MIN          (1U << 20)
 #define RCVBUF_PER_PACKET   1024 /* copy, attributes, and the kernel's own accounting */
-#define CONFIG_BYTES        512
-#define VERDICT_BYTES       128
-#define CONFIG_ANSWERS_MAX  4096
-#define PROC_BYTES_MAX      65536
-#define PROC_FIELDS         9
+/* sd-event's own choice would be a quarter of a second. */
+#define TIMER_ACCURACY_US  10000
+#define CONFIG_BYTES       512
+#define VERDICT_BYTES      128
+#define CONFIG_ANSWERS_MAX 4096
+#define PROC_BYTES_MAX     65536
+#define PROC_FIELDS        9
 
 /* A packet in the kernel's hands. */
 struct held {
@@ -404,7 +406,8 @@ static int add_sources(struct queue *q)
 
 	if (r < 0)
 		return r;
-	r = sd_event_add_time_relative(q->event, &q->timer, CLOCK_MONOTONIC, 0, 0, on_timer, q);
+	r = sd_event_add_time_relative(q->event, &q->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY_US,
+				       on_timer, q);
 	if (r < 0)
 		return r;
 	return sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);

@@ -13,9 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS             2
-#define LISTENERS_MAX     65536
-#define OUTSIDE_MAX       1024
+#define SLOTS         2
+#define LISTENERS_MAX 65536
+#define OUTSIDE_MAX   1024
+/* sd-event's own choice would be a quarter of a second. */
+#define TIMER_ACCURACY_US 1000
 #define COALESCE_MAX_MS   500
 #define COALESCE_SHARE    2 /* of the time that on_change took: rebuilding gets a third at most */
 #define NAME_BUFFER_BYTES 65536
@@ -670,7 +672,8 @@ static int start_watching(struct workloads *w, const struct workloads_config *co
 		.settled = on_settled,
 		.user = w,
 	};
-	r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+	r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, TIMER_ACCURACY_US,
+				       on_timer, w);
 	if (r < 0)
 		return err_set(err, -r, "workloads: event loop: %s", strerror(-r));
 	(void)sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
