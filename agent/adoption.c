@@ -107,6 +107,29 @@ static void mark_entry(struct adoption *ad, const struct ct_flow *tuple, uint32_
 		ad->marked++;
 }
 
+/*
+ * An entry whose mark says a conduit that its socket's owner has no part in, because the process
+ * group lost or changed its identity: without a mark its next packet is judged anew.
+ */
+static void unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
+{
+	struct agent *a = ad->agent;
+	const struct generation *gen;
+	const struct conduit *c;
+	struct err err = {{0}};
+	struct ct_flow found;
+
+	if (conntrack_find(a->conntrack, tuple, &found, &err) < 0 || !found.mark)
+		return;
+	c = agent_conduit(a, found.mark, &gen);
+	if (c && (c->flags & CONDUIT_ESSENTIAL))
+		return;
+	if (!c && found.mark >= MARK_RESERVED_MIN)
+		return;
+	if (conntrack_set_mark(a->conntrack, tuple, 0, &err) < 0)
+		log_warn("adoption: %s", err.text);
+}
+
 static int adopt_socket(void *user, const struct socket_info *s)
 {
 	struct adoption *ad = user;
@@ -127,11 +150,12 @@ static int adopt_socket(void *user, const struct socket_info *s)
 	if (identity >= 0)
 		c = lookup_conduit(ad->gen, (uint32_t)identity, inbound ? LOOKUP_IN : LOOKUP_OUT,
 				   &s->tuple.remote, s->tuple.l4proto, tuple.dport);
-	if (runs(c))
+	if (runs(c)) {
 		mark_entry(ad, &tuple, c->number);
-	else if (identity < 0 && a->mode != MODE_ENFORCE)
 		return 0;
-	else
+	}
+	unmark_entry(ad, &tuple);
+	if (identity >= 0 || a->mode == MODE_ENFORCE)
 		list_cut(ad, &tuple, c ? c->number : 0);
 	return 0;
 }

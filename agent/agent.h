@@ -73,6 +73,7 @@ struct job {
 	struct nft_apply *apply;
 	sd_event_source *next_step;
 	struct cut_list cut;
+	bool owners_changed;
 };
 
 struct agent {
@@ -157,6 +158,13 @@ int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user
 int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err);
 void agent_job_free(struct job *j);
 int agent_dump(struct agent *a, struct err *err);
+
+/* --- sweep.c --- */
+/*
+ * Numbers that no generation and no conntrack entry carries are free again, and need not be
+ * classified again (R17). Now and then; reads the whole flow table.
+ */
+int agent_sweep(struct agent *a, struct err *err);
 
 /* --- generations.c --- */
 int agent_compile(struct agent *a, struct generation **ret_confirmed,

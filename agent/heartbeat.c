@@ -80,7 +80,7 @@ static void due(struct agent *a)
 		agent_touch(a, DIRTY_POLICY);
 	if (a->beats % REFRESH_BEATS == 0 && workloads_refresh(a->workloads) > 0)
 		agent_touch(a, DIRTY_HOST);
-	if (a->beats % SAVE_BEATS == 0 && agent_save(a, &err) < 0)
+	if (a->beats % SAVE_BEATS == 0 && (agent_sweep(a, &err) < 0 || agent_save(a, &err) < 0))
 		log_warn("%s", err.text);
 }
 

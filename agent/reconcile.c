@@ -6,6 +6,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/adoption.h"
 #include "agent/workload.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -179,6 +180,8 @@ static void job_end(struct agent *a, int r, struct err *err)
 		a->applied = TAKE_PTR(j->target);
 		freep(&a->drift);
 		next_change_update(a);
+		if (j->owners_changed && a->enforcing && adoption_run(a, &j->cut, err) < 0)
+			log_warn("flows of changed owners: %s", err->text);
 	} else {
 		struct err ignored;
 
@@ -270,6 +273,56 @@ static int job_target(struct agent *a, struct job *j, struct err *err)
 	return ruleset_build(confirmed, candidate, host, other, &shape, &j->target, err);
 }
 
+static bool is_live(const struct ruleset *r, uint32_t number)
+{
+	const struct set_items *live = ruleset_find(r, (struct set_ref){.kind = SET_LIVE});
+
+	return live && set_items_find(live, &number);
+}
+
+/*
+ * Numbers that wait to be classified again stay in the set until no conntrack entry carries them
+ * (agent_sweep()), or until they are live again.
+ */
+static int keep_rederive(const struct agent *a, struct job *j, const uint32_t *more, size_t n,
+			 struct err *err)
+{
+	const struct set_ref ref = {.kind = SET_REDERIVE};
+	const struct set_items *old = a->applied ? ruleset_find(a->applied, ref) : NULL;
+	struct set_items *s = NULL;
+	int r = 0;
+
+	if (n || (old && old->count))
+		s = ruleset_set(j->target, ref);
+	for (size_t i = 0; s && old && i < old->count && r >= 0; i++) {
+		uint32_t number;
+
+		memcpy(&number, old->bytes + i * sizeof(number), sizeof(number));
+		if (!is_live(j->target, number))
+			r = set_items_add(s, &number);
+	}
+	for (size_t i = 0; s && i < n && r >= 0; i++) {
+		if (!is_live(j->target, more[i]))
+			r = set_items_add(s, &more[i]);
+	}
+	if (r < 0)
+		return err_set(err, -r, "out of memory");
+	return s ? ruleset_sort(j->target, err) : 0;
+}
+
+/* A cgroup or uid has another owner now: its sockets' flows must be looked at again. */
+static bool owner_changes(const struct plan *p)
+{
+	for (size_t i = 0; i < p->op_count; i++) {
+		uint8_t kind = p->ops[i].ref.kind;
+
+		if (p->ops[i].action == PLAN_DEL &&
+		    (kind == SET_WHO_UID || kind == SET_WHO_CGROUP || kind == SET_WHO_CGROUP_UID))
+			return true;
+	}
+	return false;
+}
+
 static int job_plan(struct agent *a, struct job *j, struct err *err)
 {
 	CLEANUP(freep) uint32_t *rederive = NULL;
@@ -280,7 +333,12 @@ static int job_plan(struct agent *a, struct job *j, struct err *err)
 		r = generation_rederive(a->confirmed.gen, j->confirmed, &rederive, &n);
 	if (r < 0)
 		return err_set(err, -r, "out of memory");
-	return plan_make(a->applied, j->target, rederive, n, &j->plan, err);
+	r = keep_rederive(a, j, rederive, n, err);
+	if (r >= 0)
+		r = plan_make(a->applied, j->target, rederive, n, &j->plan, err);
+	if (r >= 0)
+		j->owners_changed = a->applied && owner_changes(j->plan);
+	return r;
 }
 
 static int job_make(struct agent *a, struct job **ret, struct err *err)
