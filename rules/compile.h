@@ -66,6 +66,30 @@ struct lease {
 	struct wall end; /* latest end among the rules that hold now */
 };
 
+/* An identity that is placed here: its mark, and how it answers where nothing permits. */
+struct local_identity {
+	uint32_t index; /* in the policy */
+	uint32_t mark;
+	char *path, *name;
+	bool observe;
+	enum deny_answer deny_out, deny_in; /* resolved: never DENY_DEFAULT */
+};
+
+/*
+ * A loopback conduit and an identity whose listeners may answer there: at output the receiver is a
+ * guess (R12).
+ */
+struct receiver {
+	uint32_t number;
+	uint32_t mark;
+};
+
+/* A unit that may use an essential of SET_ESSENTIAL_OWNED. */
+struct essential_owner {
+	uint32_t number;
+	char *unit;
+};
+
 struct generation {
 	struct party *parties;
 	size_t party_count, party_cap;
@@ -75,51 +99,37 @@ struct generation {
 	size_t lease_count, lease_cap;
 	char **rule_names; /* copy, so that a generation outlives its policy */
 	size_t rule_count;
-	/* per local identity: mark, names, answers, mode */
-	struct local_identity {
-		uint32_t index; /* in the policy */
-		uint32_t mark;
-		char *path, *name;
-		bool observe;
-		enum deny_answer deny_out, deny_in; /* resolved: never DENY_DEFAULT */
-	} *locals; /* sorted by path */
+	struct local_identity *locals; /* sorted by path */
 	size_t local_count;
-	/*
-	 * Loopback conduits: whose listeners may answer, since at output the receiver is a guess
-	 * (R12). Sorted by number.
-	 */
-	struct receiver {
-		uint32_t number;
-		uint32_t mark; /* of a local identity */
-	} *receivers;
+	struct receiver *receivers; /* sorted by number */
 	size_t receiver_count, receiver_cap;
-	struct essential_owner { /* units that may use an essential of SET_ESSENTIAL_OWNED */
-		uint32_t number;
-		char *unit;
-	} *owners; /* sorted by number */
+	struct essential_owner *owners; /* sorted by number */
 	size_t owner_count, owner_cap;
 	char **refused; /* entries of the view outside the bounds of policy, as sentences */
 	size_t refused_count, refused_cap;
 	struct text_block *texts; /* what the names above point into */
 	struct ruleset *classify; /* policy-derived sets only, SLOT_A */
-	struct wall next_change;  /* when a window opens or a lease ends and it must be compiled
-				     again; 0 = never */
+	struct wall next_change;  /* when it must be compiled again: windows, leases; 0 = never */
+};
+
+struct overlay_revoked {
+	enum { REVOKED_RULE, REVOKED_IDENTITY, REVOKED_LABEL, REVOKED_CONDUIT } kind;
+	char *name;        /* rule name; identity path; label expression; conduit number */
+	struct wall until; /* 0 = until released */
+	char *reason;
+};
+
+struct overlay_quarantine {
+	char *identity; /* path */
+	char *keep;     /* network that stays reachable, or NULL */
+	char *reason;
 };
 
 /* What operators and heads took away, on top of any generation. Never touches essentials. */
 struct overlay {
-	struct overlay_revoked {
-		enum { REVOKED_RULE, REVOKED_IDENTITY, REVOKED_LABEL, REVOKED_CONDUIT } kind;
-		char *name;        /* rule name; identity path; label expression; conduit number */
-		struct wall until; /* 0 = until released */
-		char *reason;
-	} *revoked;
+	struct overlay_revoked *revoked;
 	size_t revoked_count;
-	struct overlay_quarantine {
-		char *identity; /* path */
-		char *keep;     /* network that stays reachable, or NULL */
-		char *reason;
-	} *quarantined;
+	struct overlay_quarantine *quarantined;
 	size_t quarantined_count;
 };
 void overlay_done(struct overlay *o);
@@ -144,7 +154,7 @@ struct compile_input {
 };
 
 #define CONDUITS_MAX      1000000
-#define REFUSED_MAX       200 /* texts; later ones are dropped */
+#define REFUSED_MAX       200   /* texts; later ones are dropped */
 #define NETWORK_CELLS_MAX 65536 /* disjoint rectangles of networks and port ranges */
 
 int compile_generation(const struct compile_input *in, struct numbers *conduits,

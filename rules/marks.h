@@ -21,9 +21,10 @@
 #define MARK_UNCLAIMED_MAX 0x0fffffdfu
 
 #define MARK_RESERVED_MIN 0x0ffffff0u
-#define MARK_LISTENER_ASK 0x0ffffff2u /* pending: the agent is asked which identity listens (R20)  \
-				       */
-#define MARK_REFUSED 0x0ffffffeu      /* lets the RST of a refused packet out (R7) */
+#define MARK_LISTENER_ASK                                                                          \
+	0x0ffffff2u              /* pending: the agent is asked which identity listens (R20)       \
+				  */
+#define MARK_REFUSED 0x0ffffffeu /* lets the RST of a refused packet out (R7) */
 
 #define MARK_VOUCHED     0x10000000u /* the far host vouched for this very flow */
 #define MARK_UNAVAILABLE 0x20000000u /* let through because nobody could vouch */
@@ -32,7 +33,7 @@
 #define MARK_IDENTITY_MIN       0x40000001u
 #define MARK_IDENTITY_MAX       0x7fffff00u
 #define MARK_IDENTITY_UNCLAIMED 0x7ffffff0u /* a process group that was looked at and has none */
-#define MARK_IDENTITY_ASK       0x7ffffff1u /* unclaimed, but a uid may make its listener somebody's */
+#define MARK_IDENTITY_ASK       0x7ffffff1u /* the same, but a uid may have a listener there */
 #define MARK_IDENTITY_NOBODY    0x7ffffff2u /* no socket at all: kernel traffic, closed ports */
 
 /* Packet mark of a queue verdict, honoured only on an entry that is pending (R9). */

@@ -608,13 +608,15 @@ TEST(nobody_vouches_between_nodes_yet)
 
 /* --- bounds ---------------------------------------------------------------------------------- */
 
-static const char bounded[] = TOP ID("a", "") ID(
-	"b",
-	", placement: {nodes: [\"b-*\"]}") "nodes:\n"
-					   "  - {pattern: \"pay-*\", addresses: [\"10.0.0.0/29\"]}\n"
-					   "  - {pattern: \"b-*\", addresses: [\"10.0.0.8/29\"]}\n"
-					   "  - {pattern: \"c-*\"}\n"
-					   "rules:\n" AB("x", "") RULE("y", "b", "a", "tcp/81", "");
+#define BOUNDS                                                                                     \
+	"nodes:\n"                                                                                 \
+	"  - {pattern: \"pay-*\", addresses: [\"10.0.0.0/29\"]}\n"                                 \
+	"  - {pattern: \"b-*\", addresses: [\"10.0.0.8/29\"]}\n"                                   \
+	"  - {pattern: \"c-*\"}\n"
+#define PLACED_B ", placement: {nodes: [\"b-*\"]}"
+
+static const char bounded[] = TOP ID("a", "") ID("b", PLACED_B) BOUNDS "rules:\n" AB("x", "")
+	RULE("y", "b", "a", "tcp/81", "");
 
 TEST(a_view_never_widens_what_policy_bounds)
 {
