@@ -19,7 +19,7 @@ set -u
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 B=${B:-$ROOT/build/gcc}
-ID=bwt$$
+ID=${ID_PREFIX:-bwt}$$
 TEST=${TEST:-netns/$(basename "$0" .sh)}
 FAILED=0
 PASSED=0

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The table of figures, baselines in the same run, as text and as JSON:
+#
+#   bench/run.sh [--quick] [--json FILE] [--only packets|load|revoke|agent]
+#
+# About five minutes; --quick about one, with fewer repetitions and smaller fleets, for smoke tests.
+# Each program prints its rows as JSON, one a line, and says on stderr why it could not measure. The
+# exit status is 0 when every program measured, whether or not the goals were met: figures of a busy
+# machine are no reason to fail a build.
+set -u
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+B=${B:-$ROOT/build/gcc}
+ID=bwbench$$
+SIZE=full
+JSON=
+ONLY=
+FAILED=0
+
+usage() {
+	sed -n '6s/^# *//p' "$0" >&2
+	exit 2
+}
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--quick) SIZE=quick ;;
+	--json) [ $# -gt 1 ] || usage; JSON=$2; shift ;;
+	--only) [ $# -gt 1 ] || usage; ONLY=$2; shift ;;
+	*) usage ;;
+	esac
+	shift
+done
+
+[ "$(id -u)" = 0 ] || { echo "bench: needs root: namespaces, cgroups, nftables" >&2; exit 1; }
+CGROUP_MOUNT=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
+[ -n "$CGROUP_MOUNT" ] || { echo "bench: cgroup2 is not mounted" >&2; exit 1; }
+CG=$CGROUP_MOUNT/$ID
+WORK=$(mktemp -d "/tmp/$ID.XXXXXX") || exit 1
+mkdir -p "$CG/units" "$CG/host" || exit 1
+
+# Namespaces of the programs have no name and end with them.
+cleanup() {
+	trap '' INT TERM EXIT
+	local i
+	echo 1 >"$CG/cgroup.kill"
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		find "$CG" -depth -type d -exec rmdir {} + 2>/dev/null
+		[ -d "$CG" ] || break
+		sleep 0.1
+	done
+	[ ! -d "$CG" ] || echo "bench: cgroup $CG is left behind" >&2
+	rm -rf "$WORK"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# measure NAME PROGRAM...: rows to $WORK/rows
+measure() {
+	local name=$1
+	shift
+	[ -z "$ONLY" ] || [ "$ONLY" = "$name" ] || return 0
+	echo "bench: $name" >&2
+	if ! timeout 300 "$@" >>"$WORK/rows"; then
+		echo "bench: $name did not measure" >&2
+		FAILED=1
+	fi
+}
+
+absent() {
+	jq -cn --arg id "$1" --arg what "$2" --arg goal "$3" '{id: $id, what: $what, unit: "",
+		min: null, median: null, max: null, goal: $goal, met: null,
+		note: "not in this release"}' >>"$WORK/rows"
+}
+
+flows=10000
+[ $SIZE = full ] || flows=1000
+level=$(echo "${CG#"$CGROUP_MOUNT"/}/units/x" | tr '/' '\n' | wc -l)
+: >"$WORK/rows"
+measure packets "$B/bench/packets" "$CG/units" "$level" $SIZE
+measure load "$B/bench/load" "$CG/units" "$level" $SIZE
+measure revoke env B="$B" FLOWS=$flows bash "$ROOT/bench/revoke.sh"
+measure agent "$B/bench/agent" "$B/bailiwickd" "$B/bailiwick" "$WORK" "$CG/host" $SIZE
+if [ -z "$ONLY" ]; then
+	absent connect-attested "new connections, attested, 8 clients, against a bare queue loop" \
+		">= 0.80"
+	absent latency-attested "added connect latency, attested, warm" "p50 <= 60 us, p99 <= 200 us"
+	absent head-change "head change to enforcing on a node" "p99 <= 50 ms"
+	absent long-polls "parked TLS long polls on one controller" "18,000, <= 20 kB each"
+fi
+
+# ------------------------------------------------------------------------------------- printing
+
+jq -s --arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --arg kernel "$(uname -r)" --arg size $SIZE \
+	--argjson cpus "$(nproc)" --arg release "$("$B/bailiwick" version 2>/dev/null | head -n 1)" \
+	--arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
+	'{version: 1, when: $when, release: $release, kernel: $kernel, cpus: $cpus, cpu: $cpu,
+	size: $size, rows: .}' "$WORK/rows" >"$WORK/table.json" || exit 1
+[ -z "$JSON" ] || cp "$WORK/table.json" "$JSON" || FAILED=1
+
+jq -r '
+	def number(unit):
+		if . == null then "-"
+		elif unit == "" then (. * 1000 | round / 1000 | tostring
+			| if test("\\.") then . else . + ".0" end)
+		elif . >= 100 then (round | tostring)
+		else (. * 10 | round / 10 | tostring) end;
+	def span:
+		.unit as $u
+		| if .min == null or .min == .max then ""
+		else "\(.min | number($u)) .. \(.max | number($u))" end;
+	"\(.cpus) CPUs (\(.cpu)), kernel \(.kernel), \(.when), \(.size)",
+	(["what", "measured", "range", "goal", "", "note"],
+	(.rows[] | .unit as $u | [.what,
+		((.median | number($u)) + (if .median != null and $u != "" then " " + $u else "" end)),
+		span, .goal,
+		(if .met == true then "met" elif .met == false then "MISSED" else "" end), .note])
+	| @tsv)' "$WORK/table.json" | awk -F '\t' '
+	NF < 2 { print; next }
+	{ for (i = 1; i <= NF; i++) { cell[NR, i] = $i; if (i < 6 && length($i) > wide[i]) wide[i] = length($i) } last = NR }
+	END {
+		for (r = 1; r <= last; r++) {
+			if (!((r, 1) in cell)) continue
+			line = ""
+			for (i = 1; i <= 6; i++) line = line sprintf("%-" (i < 6 ? wide[i] : 0) "s  ", cell[r, i])
+			sub(/ +$/, "", line)
+			print line
+		}
+	}'
+exit $FAILED
