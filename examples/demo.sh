@@ -166,7 +166,7 @@ header() {
 	local yaml=$EXAMPLES/payments.yaml identities rules queue=native
 	identities=$(sed -n '/^identities:/,/^rules:/p' "$yaml" | grep -c '^  - ')
 	rules=$(sed -n '/^rules:/,/^separations:/p' "$yaml" | grep -c '^  - ')
-	at pay-1 nft list ruleset 2>/dev/null | grep -q 'xt target\|NFQUEUE' && queue="through nft_compat"
+	[ "$(bw_json pay-1 status | jq .features.queue_native)" = true ] || queue="through nft_compat"
 	cat <<-END
 		Bailiwick demo: three hosts (network namespaces), an agent on each, one policy, real processes.
 		  pay-1 10.77.0.11   pay-2 10.77.0.12   api-1 $API     kernel $(uname -r | cut -d. -f1,2), NFQUEUE $queue
@@ -292,14 +292,16 @@ scene_window() {
 	start session2 pay-1 maintenance.service traffic tcp-client $API 4840 --count 0 --every 50
 	prompt 'pay-1#' 'kill -9 $(cat run/bailiwickd.pid)'
 	kill -9 "$(cat "$WORK/pay-1/run/bailiwickd.pid")"
+	# The shell would report the death in its own words.
+	{ wait "${PID[agent-pay-1]}"; } 2>/dev/null
 	finish session2 15
 	late=$(($(date +%s%3N) - ends_ms))
 	did 'mnt$' 'the session to historian:4840' 'in maintenance.service' \
 		"$(last_line session2), $late ms after the end" '^(reset|closed|stalled) after'
 	reach mnt pay-1 maintenance.service historian:4840 '^refused'
-	prompt 'pay-1#' 'nft list map inet bailiwick live | grep maintenance'
-	at pay-1 nft list map inet bailiwick live | grep -m 1 maintenance | sed 's/^[[:space:]]*//' |
-		cut -c 1-88 | show historian
+	prompt 'pay-1#' "nft list map inet bailiwick live | tr , '\\n' | grep maintenance"
+	at pay-1 nft list map inet bailiwick live | tr , '\n' | grep maintenance |
+		sed 's/^[[:space:]]*//' | show historian
 	note "Nobody was alive to end it: the kernel did."
 }
 
