@@ -82,8 +82,12 @@ static void unlink_node(struct cgroup_tree *t, struct cgroup *c)
 
 static void remove_node(struct cgroup_tree *t, struct cgroup *c)
 {
-	while (c->children != NULL)
-		remove_node(t, c->children);
+	struct cgroup *next;
+
+	for (struct cgroup *child = c->children; child != NULL; child = next) {
+		next = child->next;
+		remove_node(t, child);
+	}
 	t->handler->removed(t->handler->user, c);
 	cgroup_watcher_del(t->watcher, &c->directory);
 	cgroup_watcher_del(t->watcher, &c->events);

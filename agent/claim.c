@@ -152,9 +152,10 @@ static void *mark_find(const struct claims *c, char kind, const char *name)
 	return map_get(c->marks, k.text, k.len);
 }
 
-bool claim_path_normalize(const char *path, char ret_path[CLAIM_PATH_MAX])
+int claim_path_normalize(const char *path, char ret_path[CLAIM_PATH_MAX])
 {
 	size_t len = 0;
+	int depth = 0;
 
 	while (*path != '\0') {
 		size_t part;
@@ -164,17 +165,18 @@ bool claim_path_normalize(const char *path, char ret_path[CLAIM_PATH_MAX])
 		if (part == 0)
 			break;
 		if ((part == 1 && path[0] == '.') || (part == 2 && memcmp(path, "..", 2) == 0))
-			return false;
+			return -EINVAL;
 		if (len + part + 2 > CLAIM_PATH_MAX)
-			return false;
+			return -EINVAL;
 		if (len > 0)
 			ret_path[len++] = '/';
 		memcpy(ret_path + len, path, part);
 		len += part;
 		path += part;
+		depth++;
 	}
 	ret_path[len] = '\0';
-	return true;
+	return depth;
 }
 
 /* --- building -------------------------------------------------------------------------------- */
@@ -241,7 +243,7 @@ static int index_path(struct claims *c, const char *path, uint32_t claim)
 	char normal[CLAIM_PATH_MAX];
 	int r;
 
-	if (!claim_path_normalize(path, normal))
+	if (claim_path_normalize(path, normal) < 0)
 		return 0;
 	r = mark_path_ancestors(c, normal);
 	return r < 0 ? r : list_put(c, KEY_PATH, normal, strlen(normal), claim);
@@ -334,7 +336,7 @@ static enum taken take_selector(struct claims *c, struct claim *claim, const str
 		return TAKEN;
 	case SELECTOR_CGROUP:
 		claim->pathless = false;
-		if (claim_path_normalize(s->value, normal))
+		if (claim_path_normalize(s->value, normal) >= 0)
 			return TAKEN;
 		tell(c, claim, "no path below the cgroup root:", s->value);
 		return TAKEN_NOT;
@@ -460,19 +462,15 @@ void claim_place_init(struct claim_place *ret_place, const char *path)
 static int path_depth(const struct claim_place *place, const char *selector)
 {
 	char normal[CLAIM_PATH_MAX];
+	int depth = claim_path_normalize(selector, normal);
 	size_t len;
-	int depth = 0;
 
-	if (!claim_path_normalize(selector, normal))
-		return -1;
+	if (depth <= 0)
+		return depth;
 	len = strlen(normal);
-	if (strncmp(place->path, normal, len) != 0)
+	if (strncmp(place->path, normal, len) != 0 ||
+	    (place->path[len] != '\0' && place->path[len] != '/'))
 		return -1;
-	if (len > 0 && place->path[len] != '\0' && place->path[len] != '/')
-		return -1;
-	for (size_t i = 0; i < len; i++)
-		if (i == 0 || normal[i] == '/')
-			depth++;
 	return depth;
 }
 

@@ -88,5 +88,5 @@ const char *claims_essential_unit(const struct claims *c, const struct claim_pla
 /* "unit settlement.service, user settlement" for messages. */
 #define CLAIM_TEXT_MAX 512
 const char *claim_format(char buf[CLAIM_TEXT_MAX], const struct claim *c);
-/* "a//b/" and "/a/b" become "a/b"; false for "..", "." and too long ones. */
-bool claim_path_normalize(const char *path, char ret_path[CLAIM_PATH_MAX]);
+/* "a//b/" and "/a/b" become "a/b". Its components; -EINVAL for "..", "." and too long ones. */
+int claim_path_normalize(const char *path, char ret_path[CLAIM_PATH_MAX]);

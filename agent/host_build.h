@@ -7,7 +7,7 @@
 #include "agent/place.h"
 #include "rules/host.h"
 
-#define HOST_ENTRIES_MAX  (4 * CGROUPS_MAX)
+#define HOST_ENTRIES_MAX  (4UL * CGROUPS_MAX)
 #define HOST_PROBLEMS_MAX 64
 
 /* A listening socket, by the known cgroup that holds it. */

@@ -179,14 +179,20 @@ static int message_error(const struct nlmsghdr *h)
 	return mnl_nlmsg_get_payload_len(h) < sizeof(*e) ? -EBADMSG : e->error;
 }
 
-static ssize_t receive(struct owner *o)
+/* The error of a call that failed; never 0, so that what was not answered is not read. */
+static int failure(void)
+{
+	return errno > 0 ? -errno : -EIO;
+}
+
+static int receive(struct owner *o)
 {
 	ssize_t n;
 
 	do
 		n = mnl_socket_recvfrom(o->netlink, o->buffer, sizeof(o->buffer));
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	return n < 0 ? failure() : (int)n;
 }
 
 /*
@@ -196,15 +202,14 @@ static ssize_t receive(struct owner *o)
 static int ask(struct owner *o, const struct diag_request *q, const struct nlmsghdr **ret_answer)
 {
 	if (mnl_socket_sendto(o->netlink, q, sizeof(*q)) < 0)
-		return -errno;
+		return failure();
 	for (unsigned n = 0; n < OWNER_ANSWER_MAX; n++) {
 		const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)o->buffer;
-		ssize_t len = receive(o);
-		int left = (int)len;
+		int len = receive(o);
 
 		if (len < 0)
-			return (int)len;
-		if (!mnl_nlmsg_ok(h, left) || h->nlmsg_seq != q->header.nlmsg_seq)
+			return len;
+		if (!mnl_nlmsg_ok(h, len) || h->nlmsg_seq != q->header.nlmsg_seq)
 			continue;
 		*ret_answer = h;
 		return 0;
@@ -330,11 +335,11 @@ static int dump_family(struct owner *o, struct dump *d, uint8_t family, uint32_t
 	d->seq = q.header.nlmsg_seq;
 	d->done = false;
 	if (mnl_socket_sendto(o->netlink, &q, sizeof(q)) < 0)
-		return -errno;
+		return failure();
 	while (!d->done && r == 0) {
-		ssize_t len = receive(o);
+		int len = receive(o);
 
-		r = len < 0 ? (int)len : dump_messages(d, o->buffer, (int)len);
+		r = len < 0 ? len : dump_messages(d, o->buffer, len);
 	}
 	if (r < 0)
 		return r;

@@ -207,7 +207,7 @@ void place_forget(const struct place_context *x, struct cgroup *c)
 bool place_recheck(const struct place_context *x, struct cgroup *c, struct mono now)
 {
 	struct place_slot *s = place_slot(c, x->slot);
-	bool before[PLACE_CLAIMS_MAX], pending, changed;
+	bool before[PLACE_CLAIMS_MAX] = {0}, pending, changed;
 
 	if (!s->conditional)
 		return false;

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PROCS_BYTES_MAX  (PROCESS_SCAN_MAX * 12)
+#define PROCS_BYTES_MAX  (PROCESS_SCAN_MAX * 12UL)
 #define STATUS_BYTES_MAX 65536
 #define DELETED          " (deleted)"
 

@@ -261,10 +261,11 @@ TEST(an_identity_that_policy_keeps_away_from_this_node_claims_nothing)
 	struct view view = {
 		.node = (char[]){"n1"}, .placed = placed, .placed_count = ARRAY_LEN(placed)};
 	CLEANUP(policy_freep)
-	struct policy *p = policy_of(
-		"trust_domain: t.example\nidentities:\n"
-		"  - {name: a, path: p/a, workload: [{unit: foo.service}], placement: {nodes: [m*]}}\n"
-		"  - {name: b, path: p/b, workload: [{unit: bar.service}], placement: {nodes: [n*]}}\n");
+	struct policy *p = policy_of("trust_domain: t.example\nidentities:\n"
+				     "  - {name: a, path: p/a, workload: [{unit: foo.service}],\n"
+				     "     placement: {nodes: [m*]}}\n"
+				     "  - {name: b, path: p/b, workload: [{unit: bar.service}],\n"
+				     "     placement: {nodes: [n*]}}\n");
 	CLEANUP(claims_freep) struct claims *c = NULL;
 	struct err err = {0};
 
