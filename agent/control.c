@@ -263,6 +263,7 @@ static struct request *request_new(struct connection *c, json_t *args)
 	q->connection = c;
 	q->args = args ? json_incref(args) : json_object();
 	q->uid = c->peer.uid;
+	q->pid = c->peer.pid;
 	name_peer(q);
 	c->request = q;
 	return q;

@@ -32,6 +32,7 @@ struct request {
 	json_t *args;
 	const char *verb;
 	uid_t uid;
+	pid_t pid;    /* of the client, when it connected */
 	char who[64]; /* "root", or a user's name */
 	void *data;   /* the handler's own */
 };

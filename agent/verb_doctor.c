@@ -27,6 +27,7 @@ struct diagnosis {
 	struct agent *agent;
 	json_t *checks;
 	bool ok;
+	pid_t asking;
 };
 
 static void check(struct diagnosis *d, const char *name, bool ok, const char *detail,
@@ -179,6 +180,7 @@ static void check_raw_holders(struct diagnosis *d)
 		char name[80];
 
 		if (text_u32(e->d_name, 2, INT32_MAX, &pid) < 0 || pid == (uint32_t)getpid() ||
+		    pid == (uint32_t)d->asking ||
 		    !(effective_caps(e->d_name) & (CAP_NET_ADMIN_BIT | CAP_NET_RAW_BIT)) ||
 		    !same_network(e->d_name))
 			continue;
@@ -244,7 +246,8 @@ static void check_essentials(struct diagnosis *d)
 
 static void run_doctor(struct request *q)
 {
-	struct diagnosis d = {.agent = q->agent, .checks = json_array(), .ok = true};
+	struct diagnosis d = {
+		.agent = q->agent, .checks = json_array(), .ok = true, .asking = q->pid};
 
 	check_kernel(&d);
 	check_conntrack(&d);
