@@ -817,17 +817,17 @@ TEST(the_same_input_twice_is_the_same_ruleset)
 
 /* --- two policies ---------------------------------------------------------------------------- */
 
-static const char confirmed_text[] = TOP ID("a", "") ID(
-	"b",
-	"") "networks: [{name: world, cidrs: [\"0.0.0.0/0\"]}, {name: ten, cidrs: [\"10.0.0.0/8\"]}]\n"
-	    "rules:\n" RULE("x", "a", "b", "tcp/80-90", "") RULE("w", "a", "world", "tcp/any", "");
-static const char candidate_text[] = TOP ID("a", "") ID("b", "") ID(
-	"c",
-	", serves: [tcp/99]") "networks: [{name: world, cidrs: [\"0.0.0.0/0\"]}, {name: ten, cidrs: [\"10.0.0.0/8\"]}]\n"
-			      "rules:\n" RULE("y", "a", "b", "tcp/85", "")
-				      RULE("w", "a", "world", "tcp/any", "")
-					      RULE("t", "a", "ten", "tcp/443", "")
-						      RULE("c", "a", "c", "tcp/99", "");
+#define WORLD_AND_TEN                                                                              \
+	"networks:\n"                                                                              \
+	"  - {name: world, cidrs: [\"0.0.0.0/0\"]}\n"                                              \
+	"  - {name: ten, cidrs: [\"10.0.0.0/8\"]}\n"
+#define SERVES_99 ", serves: [tcp/99]"
+
+static const char confirmed_text[] = TOP ID("a", "") ID("b", "") WORLD_AND_TEN
+	"rules:\n" RULE("x", "a", "b", "tcp/80-90", "") RULE("w", "a", "world", "tcp/any", "");
+static const char candidate_text[] = TOP ID("a", "") ID("b", "") ID("c", SERVES_99) WORLD_AND_TEN
+	"rules:\n" RULE("y", "a", "b", "tcp/85", "") RULE("w", "a", "world", "tcp/any", "")
+		RULE("t", "a", "ten", "tcp/443", "") RULE("c", "a", "c", "tcp/99", "");
 
 static void compile_both(struct compiled *f)
 {

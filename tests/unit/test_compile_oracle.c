@@ -352,3 +352,185 @@ TEST(compiled_sets_agree_with_the_oracle)
 	for (unsigned seed = 1; seed <= WORLDS; seed++)
 		check_world(seed);
 }
+
+/* --- changes --------------------------------------------------------------------------------- */
+
+struct found {
+	uint32_t number;
+	bool open;
+	uint8_t party_type;
+	char node[NODE_NAME_MAX];
+};
+
+/* Conduit of a flow between nodes, and whether it is open. */
+static struct found find(const struct compiled *f, bool in, const char *name, const char *far,
+			 const char *service, enum slot slot)
+{
+	struct service s = fixture_service(service);
+	struct addr a = fixture_addr(far);
+	uint32_t mark = in && service_is_echo(&s) ? 0 : compiled_mark(f, name);
+	const struct conduit *c;
+	const struct party *p;
+	struct found found = {0};
+
+	if (mark == 0 && !service_is_echo(&s))
+		return found;
+	found.number = compiled_find(f, in, mark, &a, &s, slot);
+	c = found.number != 0 ? generation_find(f->g, found.number) : NULL;
+	if (!c)
+		return found;
+	p = &f->g->parties[in ? c->from : c->to];
+	found.open = c->verdict != LIVE_NONE;
+	found.party_type = p->type;
+	(void)snprintf(found.node, sizeof(found.node), "%s", p->node ? p->node : "");
+	return found;
+}
+
+static bool is_listed(const uint32_t *numbers, size_t count, uint32_t number)
+{
+	for (size_t i = 0; i < count; i++)
+		if (numbers[i] == number)
+			return true;
+	return false;
+}
+
+static void check_change(const struct compiled *old, const struct compiled *new_,
+			 const uint32_t *rederive, size_t count, unsigned seed)
+{
+	static const char *const asked[] = {"tcp/80", "tcp/85",    "tcp/443",  "udp/53",
+					    "udp/55", "icmp/echo", "tcp/60000"};
+	const char *far = PICK(far_addresses), *service = PICK(asked);
+	bool in = pick(2) == 0;
+	struct found before, after;
+	const struct conduit *c;
+	char name[8];
+
+	(void)snprintf(name, sizeof(name), "i%u", pick(IDENTITIES));
+	if (str_eq(service, "icmp/echo") && strchr(far, ':'))
+		return;
+	before = find(old, in, name, far, service, SLOT_A);
+	after = find(new_, in, name, far, service, SLOT_A);
+	if (!before.open)
+		return;
+	c = generation_find(new_->g, before.number);
+	/* A live flow must not outlive its permission. */
+	if (!after.open && c && c->verdict != LIVE_NONE)
+		test_fail(__FILE__, __LINE__, "seed %u: %s %s %s %s: conduit %u still passes it",
+			  seed, name, in ? "from" : "to", far, service, before.number);
+	/* An identity that came to stand inside a network leaves the network's conduit as it is. */
+	if (c)
+		return;
+	/* One that remains permitted must go on, unless its other end moved. */
+	if (!after.open || after.number == before.number ||
+	    is_listed(rederive, count, before.number))
+		return;
+	if (before.party_type == PARTY_TYPE_NETWORK || after.party_type == PARTY_TYPE_NETWORK ||
+	    str_eq(before.node, after.node))
+		test_fail(__FILE__, __LINE__,
+			  "seed %u: %s %s %s %s: conduit %u is cut, not rederived", seed, name,
+			  in ? "from" : "to", far, service, before.number);
+}
+
+static void take_policy(struct compiled *f)
+{
+	CLEANUP(buf_done) struct buf text;
+
+	buf_init(&text, 1 << 20);
+	make_policy(&text);
+	compiled_policy(f, text.data);
+	widen(f);
+}
+
+static void begin_pair(struct compiled *a, struct compiled *b, unsigned seed)
+{
+	static const char start[] = "trust_domain: acme.example\n";
+
+	state = seed * 0xd1342543de82ef95U + 1;
+	for (unsigned i = 0; i < 4; i++)
+		(void)pick(2);
+	compiled_init(a, start);
+	compiled_init(b, start);
+	numbers_free(b->numbers);
+	numbers_free(b->identities);
+	b->numbers = a->numbers;
+	b->identities = a->identities;
+	take_policy(a);
+	make_view(a);
+}
+
+static void end_pair(struct compiled *b)
+{
+	b->numbers = NULL;
+	b->identities = NULL;
+}
+
+TEST(changes_cut_what_ends_and_keep_what_remains)
+{
+	for (unsigned seed = 1; seed <= WORLDS; seed++) {
+		CLEANUP(compiled_done) struct compiled a, b;
+		CLEANUP(freep) uint32_t *rederive = NULL;
+		size_t count = 0;
+
+		begin_pair(&a, &b, seed);
+		compiled_run(&a);
+		/* Half of the changes are of the view alone. */
+		if (seed % 2 == 0) {
+			take_policy(&b);
+		} else {
+			policy_free(b.policy);
+			b.policy = a.policy;
+			b.in.policy = a.policy;
+		}
+		make_view(&b);
+		compiled_run(&b);
+		CHECK_INT(generation_rederive(a.g, b.g, &rederive, &count), 0);
+		for (unsigned i = 0; i < FLOWS_PER_WORLD; i++)
+			check_change(&a, &b, rederive, count, seed);
+		if (b.policy == a.policy)
+			b.policy = NULL;
+		end_pair(&b);
+	}
+}
+
+static void check_pair(const struct compiled *a, const struct compiled *b, unsigned seed)
+{
+	static const char *const asked[] = {"tcp/80", "tcp/85",    "tcp/443",  "udp/53",
+					    "udp/55", "icmp/echo", "tcp/60000"};
+	const char *far = PICK(far_addresses), *service = PICK(asked);
+	bool in = pick(2) == 0;
+	struct found x, y;
+	char name[8];
+
+	(void)snprintf(name, sizeof(name), "i%u", pick(IDENTITIES));
+	if (str_eq(service, "icmp/echo") && strchr(far, ':'))
+		return;
+	x = find(a, in, name, far, service, SLOT_A);
+	y = find(b, in, name, far, service, SLOT_A);
+	if (x.number != 0 && y.number != 0 && x.number != y.number)
+		test_fail(__FILE__, __LINE__, "seed %u: %s %s %s %s: conduits %u and %u", seed,
+			  name, in ? "from" : "to", far, service, x.number, y.number);
+}
+
+TEST(a_packet_has_one_conduit_in_both_policies_of_a_probation)
+{
+	for (unsigned seed = 1; seed <= WORLDS; seed++) {
+		CLEANUP(compiled_done) struct compiled a, b;
+		struct err err;
+
+		begin_pair(&a, &b, seed);
+		take_policy(&b);
+		b.in.view = a.view;
+		a.in.also_cut = b.policy;
+		b.in.also_cut = a.policy;
+		CHECK_OK(compile_generation(&a.in, a.numbers, a.identities, &a.g, &err), &err);
+		CHECK_OK(compile_generation(&b.in, a.numbers, a.identities, &b.g, &err), &err);
+		CHECK_OK(ruleset_build(a.g, NULL, &a.host, NULL, &a.shape, &a.r, &err), &err);
+		CHECK_OK(ruleset_build(b.g, NULL, &b.host, NULL, &b.shape, &b.r, &err), &err);
+		for (unsigned i = 0; i < FLOWS_PER_WORLD; i++)
+			check_pair(&a, &b, seed);
+		/* Borders of the other policy change names, never decisions. */
+		for (unsigned i = 0; i < FLOWS_PER_WORLD; i++)
+			check_flow(&a, seed, "(with the borders of another policy)");
+		end_pair(&b);
+	}
+}
