@@ -113,6 +113,12 @@ static void unclaimed(struct builder *b)
 		RULE(b, not(table_plain(STMT_OIF_LO)), back());
 	}
 	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), go("unclaimed_pass"));
+	/*
+	 * A SYN without a full socket meets a closed port, or a TIME_WAIT socket behind which
+	 * anybody may listen. Only a living agent keeps the list of listeners that tells (R21).
+	 */
+	RULE(b, is_input(), table_plain(STMT_SYN_ONLY), mark_is(MARK_IDENTITY_NOBODY),
+	     not(switched_on(SET_AGENT_ALIVE)), back());
 	RULE(b, mark_is(MARK_IDENTITY_NOBODY), go("unclaimed_pass"));
 }
 

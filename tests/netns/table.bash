@@ -73,9 +73,10 @@ tables_up() {
 	right_elements >"$WORK/right.el"
 }
 
-# load HOST [VERB]
+# load HOST [VERB]: as if an agent were alive
 load() {
 	must table "$1" "${2:-load}" "$WORK/$1.el"
+	must table "$1" switch agent_alive on
 }
 
 counter() {

@@ -393,9 +393,14 @@ static void load_table(struct nft *n, enum nft_found found, const char *path, bo
 
 static void change_table(struct nft *n, const char *old_path, const char *new_path)
 {
-	CLEANUP(ruleset_freep) struct ruleset *old = NULL, *new_ = NULL;
+	CLEANUP(ruleset_freep) struct ruleset *old = NULL, *new_ = NULL, *kernel = NULL;
+	struct nft_dump_input in = {.now_ms = unix_now_ms()};
+	struct err err;
 
+	must(nft_dump(n, &in, &kernel, &err), &err);
 	old = ruleset_of(old_path);
+	old->shape.levels = kernel->shape.levels;
+	old->shape.live_size = kernel->shape.live_size;
 	new_ = ruleset_of(new_path);
 	apply(n, old, new_);
 }
