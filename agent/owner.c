@@ -182,7 +182,9 @@ static int message_error(const struct nlmsghdr *h)
 /* The error of a call that failed; never 0, so that what was not answered is not read. */
 static int failure(void)
 {
-	return errno > 0 ? -errno : -EIO;
+	int code = errno;
+
+	return code > 0 ? -code : -EIO;
 }
 
 static int receive(struct owner *o)
