@@ -4,19 +4,19 @@
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
-$(rule settlement-calls-api settlement api 'tcp/4660, udp/4660')
+$(rule settlement-calls-api settlement api 'tcp/8443, udp/8443')
 END
-serve_udp api api-1 api.service 4660
-udp_answers "the service itself works" pay-1 settlement.service "$API" 4660
+serve_udp api api-1 api.service 8443
+udp_answers "the service itself works" pay-1 settlement.service "$API" 8443
 for address in "$API" "$API_6"; do
 	status_of run pay-1 settlement.service \
-		datagrams ping "$address" --checksum 4660 --timeout 500
+		datagrams ping "$address" --checksum 8443 --timeout 500
 	like "a ping whose checksum looks like the port is refused, $address" "$SAID" 'answered 0'
-	like "its checksum was that number, $address" "$SAID" '^checksum 4660'
+	like "its checksum was that number, $address" "$SAID" '^checksum 8443'
 done
 {
 	policy_head
-	rule settlement-calls-api settlement api 'tcp/4660, udp/4660'
+	rule settlement-calls-api settlement api 'tcp/8443, udp/8443'
 	rule settlement-pings-api settlement api 'icmp/echo, icmpv6/echo'
 } | policy
 apply_all

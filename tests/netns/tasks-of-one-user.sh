@@ -25,6 +25,7 @@ views
 	rule reads retrieval tickets tcp/443
 	rule acts execution target tcp/22
 } | policy
+agent_config ci-1 enforce
 agents_start ci-1 prod-1
 apply_all
 TARGET=${ADDR4[prod-1]}
