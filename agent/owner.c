@@ -182,9 +182,7 @@ static int message_error(const struct nlmsghdr *h)
 /* The error of a call that failed; never 0, so that what was not answered is not read. */
 static int failure(void)
 {
-	int code = errno;
-
-	return code > 0 ? -code : -EIO;
+	return errno > 0 ? -errno : -EIO;
 }
 
 static int receive(struct owner *o)
@@ -229,7 +227,7 @@ static int find_one(struct owner *o, const struct socket_tuple *t, struct socket
 	request_init(o, &q, SOCK_DIAG_BY_FAMILY, 0);
 	request_tuple(&q, &asked);
 	r = ask(o, &q, &answer);
-	if (r < 0)
+	if (r < 0 || answer == NULL)
 		return r;
 	if (answer->nlmsg_type == NLMSG_ERROR) {
 		r = message_error(answer);
@@ -377,7 +375,7 @@ int owner_destroy(struct owner *o, const struct socket_info *info)
 	q.request.id.idiag_cookie[0] = (uint32_t)info->cookie;
 	q.request.id.idiag_cookie[1] = (uint32_t)(info->cookie >> 32);
 	r = ask(o, &q, &answer);
-	if (r < 0)
+	if (r < 0 || answer == NULL)
 		return r;
 	return answer->nlmsg_type == NLMSG_ERROR ? message_error(answer) : -EPROTO;
 }
