@@ -57,14 +57,15 @@ int table_log_parse(const char *prefix, enum table_log_decision *ret_decision,
 
 /*
  * One line per flow and 10 s. The limit comes before the insertion, so a flood neither fills the
- * set nor hides other denials for long (R28). Protocols without ports have type and code, or what
- * their header begins with, as the last field.
+ * set nor hides other denials for long (R28). The mark tells identities of this host apart: one
+ * that is denied all the time must not hide another's denials. Protocols without ports have type
+ * and code, or what their header begins with, as the last field.
  */
 static void log_flows(struct builder *b, uint8_t set, int saddr, int daddr, int last,
 		      struct stmt ported, const char *decision, const char *why)
 {
 	struct set_ref ref = table_set(set, SLOT_A, 0);
-	const int key[] = {saddr, daddr, LOAD_L4PROTO, last, -1};
+	const int key[] = {LOAD_CT_MARK, saddr, daddr, LOAD_L4PROTO, last, -1};
 	struct stmt limit = table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND);
 
 	RULE(b, ported, not(table_keyed(STMT_LOOKUP, ref, key)), limit,
@@ -77,7 +78,9 @@ static void log_chain(struct builder *b, enum table_log_decision d, enum table_l
 	const char *decision = decisions[d], *why = reasons[w];
 
 	CHAIN(b, "log_%s_%s", decision, why);
-	if (w == TABLE_LOG_RESYNC) { /* each one is a question to the agent (R1) */
+	/* Each SYN is a question to the agent (R1); an untracked packet has no mark to tell it by.
+	 */
+	if (w == TABLE_LOG_RESYNC || w == TABLE_LOG_UNTRACKED) {
 		RULE(b, table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND),
 		     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why), back());
 		RULE(b, count_as("log_lost"));
@@ -99,15 +102,17 @@ static void log_rest(struct builder *b)
 	struct set_ref v6 = table_set(SET_DENIED6, SLOT_A, 0);
 
 	CHAIN(b, "log_rest");
-	RULE(b, has_ports(), not(found_in(v4, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_DPORT)),
+	RULE(b, has_ports(),
+	     not(found_in(v4, LOAD_CT_MARK, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_DPORT)),
 	     count_as("log_lost"));
-	RULE(b, has_ports(), not(found_in(v6, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_DPORT)),
+	RULE(b, has_ports(),
+	     not(found_in(v6, LOAD_CT_MARK, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_DPORT)),
 	     count_as("log_lost"));
 	RULE(b, not(has_ports()),
-	     not(found_in(v4, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_SPORT)),
+	     not(found_in(v4, LOAD_CT_MARK, LOAD_SADDR4, LOAD_DADDR4, LOAD_L4PROTO, LOAD_SPORT)),
 	     count_as("log_lost"));
 	RULE(b, not(has_ports()),
-	     not(found_in(v6, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_SPORT)),
+	     not(found_in(v6, LOAD_CT_MARK, LOAD_SADDR6, LOAD_DADDR6, LOAD_L4PROTO, LOAD_SPORT)),
 	     count_as("log_lost"));
 }
 

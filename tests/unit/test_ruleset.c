@@ -106,7 +106,7 @@ TEST(set_records_have_the_kernels_lengths)
 		{SET_LEASED, 4, 12},
 		{SET_NODE_CONDUITS, 4, 4},
 		{SET_AGENT_ALIVE, 1, 1},
-		{SET_DENIED6, 40, 40},
+		{SET_DENIED6, 44, 44},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
