@@ -13,6 +13,22 @@
 #define FIXTURE_TEXT_MAX     160
 #define FIXTURE_LIST_MAX     16 /* addresses or services in one text */
 
+/* Pieces of policies. */
+#define TOP                                                                                        \
+	"trust_domain: acme.example\n"                                                             \
+	"defaults: {assurance: mapped}\n"                                                          \
+	"identities:\n"
+#define ID(name, more)                                                                             \
+	"  - {name: " name ", path: prod/" name ", workload: [{unit: " name ".service}]" more "}\n"
+#define RULE(name, from, to, services, more)                                                       \
+	"  - {name: " name ", from: [" from "], to: [" to "], services: [" services                \
+	"], purpose: p, owner: o" more "}\n"
+#define EXPIRES ", expires: 2027-01-01T00:00:00Z"
+#define EXPIRED ", expires: 2026-01-01T00:00:00Z"
+
+/* Identity a calls b. */
+#define AB(name, more) RULE(name, "a", "b", "tcp/80", more)
+
 struct compiled {
 	struct policy *policy;
 	struct policy *other; /* also_cut */

@@ -17,16 +17,6 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define TOP                                                                                        \
-	"trust_domain: acme.example\n"                                                             \
-	"defaults: {assurance: mapped}\n"                                                          \
-	"identities:\n"
-#define ID(name, more)                                                                             \
-	"  - {name: " name ", path: prod/" name ", workload: [{unit: " name ".service}]" more "}\n"
-#define RULE(name, from, to, services, more)                                                       \
-	"  - {name: " name ", from: [" from "], to: [" to "], services: [" services                \
-	"], purpose: p, owner: o" more "}\n"
-
 static const char text[] = TOP ID("a", "") ID("b", "")
 	ID("elsewhere", "") "rules:\n" RULE("x", "a", "b", "tcp/80, udp/53", "")
 		RULE("y", "b", "a", "tcp/81", "");
