@@ -24,7 +24,7 @@ struct known_end {
 	struct flow_end end;
 	char cgroup[WORKLOAD_PATH_MAX];
 	int identity; /* of the policy in force; -1 */
-	bool ambiguous;
+	bool ambiguous, has_uid;
 };
 
 struct explainer {
@@ -117,6 +117,7 @@ static void know_socket(struct explainer *x, const struct socket_info *s, struct
 	k->socket = *s;
 	k->end.has_socket = true;
 	k->end.uid = s->uid;
+	k->has_uid = true;
 	if (workloads_cgroup_path(a->workloads, s->cgroup_id, k->cgroup, sizeof(k->cgroup)) < 0)
 		k->cgroup[0] = '\0';
 	find_ancestors(a, k->cgroup, &k->end);
@@ -168,6 +169,39 @@ static int identity_of_mark(const struct agent *a, uint32_t mark)
 	return -1;
 }
 
+/*
+ * A process group of the identity in the place of a socket that is gone. Which one it was is only
+ * known where there is one.
+ */
+static void know_workload(struct explainer *x, struct known_end *k)
+{
+	struct agent *a = x->agent;
+	const struct host *host = workloads_host(a->workloads, slot_in_force(a));
+	struct host_workload found = {0};
+	size_t count = 0;
+
+	for (size_t i = 0; host && i < host->workload_count; i++) {
+		const struct host_workload *w = &host->workloads[i];
+
+		if ((int)w->identity != k->identity || w->ingress_only || w->level == 0 ||
+		    w->level > CGROUP_LEVEL_MAX || (w->has_uid && k->has_uid && w->uid != k->end.uid))
+			continue;
+		if (count++ == 0)
+			found = *w;
+	}
+	if (count == 0)
+		return;
+	k->end.has_socket = true;
+	k->end.cgroups[found.level - 1] = found.cgroup_id;
+	if (found.has_uid)
+		k->end.uid = found.uid;
+	if (count > 1 || workloads_cgroup_path(a->workloads, found.cgroup_id, k->cgroup,
+					       sizeof(k->cgroup)) < 0)
+		k->cgroup[0] = '\0';
+	else
+		k->has_uid |= found.has_uid;
+}
+
 static void find_ends(struct explainer *x, const struct about *b, const struct logged *l)
 {
 	bool sockets = b->l4proto == IPPROTO_TCP || b->l4proto == IPPROTO_UDP;
@@ -180,10 +214,16 @@ static void find_ends(struct explainer *x, const struct about *b, const struct l
 		find_caller(x, b);
 	if (b->to_here && sockets)
 		find_called(x, b);
-	if (!local->has_socket && local->identity < 0)
-		local->identity = identity_of_mark(x->agent, b->mark);
-	if (!local->has_socket && l && l->has_uid && l->out)
+	if (local->has_socket)
+		return;
+	if (l && l->has_uid && l->out) {
 		local->end.uid = l->uid;
+		local->has_uid = true;
+	}
+	if (local->identity < 0)
+		local->identity = identity_of_mark(x->agent, b->mark);
+	if (local->identity >= 0)
+		know_workload(x, local);
 }
 
 /* --- which way round ------------------------------------------------------------------------- */
@@ -218,8 +258,10 @@ static void about_packet(const struct logged *l, struct about *b)
 		.from_here = l->out,
 		.to_here = !l->out,
 		.ifindex = l->ifindex,
-		.mark = l->mark,
 	};
+	/* Deny chains copy the entry's mark there; what is let pass has somebody else's mark. */
+	if (l->decision == TABLE_LOG_DENY && l->why != TABLE_LOG_UNTRACKED)
+		b->mark = l->mark;
 	if (b->loopback) {
 		b->from_here = b->to_here = true;
 		b->ifindex = 0;
@@ -249,9 +291,11 @@ static void turn_to_opener(struct explainer *x, const struct logged *l, struct a
 		return;
 	if (l->unsupported || conntrack_find(x->agent->conntrack, &tuple, &f, NULL) < 0)
 		return;
-	b->mark = f.mark;
+	/* The entry of a refused flow has got another mark since. */
+	if (l->decision != TABLE_LOG_DENY)
+		b->mark = f.mark;
 	answer = !addr_eq(&f.src, &b->src) || (b->ports && f.sport != b->sport);
-	c = agent_conduit(x->agent, f.mark, &gen);
+	c = agent_conduit(x->agent, b->mark, &gen);
 	if (c && !b->loopback && (c->flags & (CONDUIT_OUT | CONDUIT_IN)))
 		answer = ((c->flags & CONDUIT_OUT) != 0) != b->from_here;
 	if (answer && b->ports)
@@ -316,7 +360,7 @@ static int ask_oracle(const struct explainer *x, const struct about *b, struct v
 		return -ENOMEM;
 	in.addresses = host->addresses;
 	in.address_count = host->address_count;
-	if (!local->has_socket && local->identity >= 0)
+	if (!local->end.has_socket && local->identity >= 0)
 		return ask_by_name(&in, a->mode, x, b, v);
 	flow_of(x, b, &f);
 	return verdict_decide(&in, host, a->mode, &f, v, NULL);
@@ -391,6 +435,45 @@ static const char *node_of(const struct agent *a, const struct addr *addr)
 	return NULL;
 }
 
+static bool serves(const struct view_peer *peer, const struct identity *id, const struct service *s)
+{
+	const struct service *list = peer->has_services ? peer->services : id->serves;
+	size_t count = peer->has_services ? peer->service_count : id->serves_count;
+
+	for (size_t i = 0; i < count; i++) {
+		if (service_covers(&list[i], s))
+			return true;
+	}
+	return false;
+}
+
+/* Who is called at an address of another node: the one that serves it there, or the only one. */
+static int identity_called(const struct agent *a, const struct about *b)
+{
+	const struct view *v = a->view;
+	const struct policy *p = agent_edition(a)->policy;
+	struct service service;
+	int only = -1;
+	size_t count = 0;
+
+	if (!b->ports || !service_of(b, &service))
+		return -1;
+	for (size_t i = 0; v && p && i < v->peer_count; i++) {
+		for (size_t k = 0; k < v->peers[i].address_count; k++) {
+			int id;
+
+			if (!addr_eq(&v->peers[i].addresses[k], &b->dst))
+				continue;
+			id = policy_find_identity(p, v->peers[i].identity);
+			if (id >= 0 && serves(&v->peers[i], &p->identities[id], &service))
+				return id;
+			only = id;
+			count++;
+		}
+	}
+	return count == 1 ? only : -1;
+}
+
 static void draft_end(const struct agent *a, const struct known_end *k, bool here, int identity,
 		      const struct about *b, bool is_from, struct record_end *e)
 {
@@ -401,14 +484,17 @@ static void draft_end(const struct agent *a, const struct known_end *k, bool her
 		.port = is_from ? b->sport : b->dport,
 		.has_port = b->ports,
 	};
-	if (identity < 0)
+	if (here && k->identity >= 0)
 		identity = k->identity;
+	/* A caller whom nobody vouched for is its node: an address cannot tell who it is (R19). */
+	if (identity < 0 && !here && !is_from)
+		identity = identity_called(a, b);
 	if (p && identity >= 0 && (size_t)identity < p->identity_count)
 		e->identity = p->identities[identity].path;
 	e->node = here ? a->config.node : node_of(a, &e->address);
 	if (here && k->cgroup[0])
 		e->cgroup = k->cgroup;
-	e->has_uid = here && (k->has_socket || k->end.uid);
+	e->has_uid = here && k->has_uid;
 	e->uid = k->end.uid;
 }
 
@@ -426,6 +512,16 @@ static void draft_common(const struct explainer *x, const struct about *b, int f
 	d->view_sequence = a->view ? a->view->sequence : 0;
 	draft_end(a, &x->from, b->from_here, from, b, true, &d->from);
 	draft_end(a, &x->to, b->to_here, to, b, false, &d->to);
+}
+
+static int party_identity(const struct agent *a, const struct generation *gen,
+			  const struct conduit *c, bool from)
+{
+	const char *path = c ? gen->parties[from ? c->from : c->to].identity : NULL;
+
+	return path && agent_edition(a)->policy ?
+		       policy_find_identity(agent_edition(a)->policy, path) :
+		       -1;
 }
 
 static const char *rule_of(const struct generation *gen, const struct conduit *c)
@@ -461,6 +557,19 @@ static const struct conduit *conduit_of(const struct explainer *x, const struct 
 			      b->l4proto, b->dport);
 }
 
+/* The socket may be gone; the conduit knows whose it was. */
+static void know_parties(struct explainer *x, const struct about *b, const struct generation *gen,
+			 const struct conduit *c)
+{
+	struct known_end *local = b->from_here ? &x->from : &x->to;
+
+	if (local->has_socket || local->end.has_socket)
+		return;
+	local->identity = party_identity(x->agent, gen, c, b->from_here);
+	if (local->identity >= 0)
+		know_workload(x, local);
+}
+
 int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft)
 {
 	struct verdict v = {.decision = DECISION_DENIED, .reason = REASON_NO_RULE, .rule = -1,
@@ -474,6 +583,9 @@ int explain_logged(struct explainer *x, const struct logged *l, struct record *r
 	about_packet(l, &b);
 	turn_to_opener(x, l, &b);
 	find_ends(x, &b, l);
+	c = agent_conduit(x->agent, b.mark, &gen);
+	if (c)
+		know_parties(x, &b, gen, c);
 	(void)ask_oracle(x, &b, &v);
 	c = conduit_of(x, &b, &gen);
 	d.decision = l->decision == TABLE_LOG_DENY ? DECISION_DENIED : DECISION_WOULD_DENY;
@@ -483,7 +595,8 @@ int explain_logged(struct explainer *x, const struct logged *l, struct record *r
 		d.rule = policy->rules[v.rule].name;
 	else if (d.reason != REASON_NO_RULE)
 		d.rule = rule_of(gen, c);
-	draft_common(x, &b, v.from_identity, v.to_identity, &d);
+	draft_common(x, &b, party_identity(x->agent, gen, c, true),
+		     party_identity(x->agent, gen, c, false), &d);
 	if (b.loopback && !l->out)
 		d.direction = RECORD_IN;
 	d.assurance = assurance_of(&b, &d);
@@ -502,15 +615,6 @@ static bool is_own(struct agent *a, const struct addr *addr)
 			return true;
 	}
 	return addr_is_loopback(addr);
-}
-
-static int party_identity(const struct agent *a, const struct generation *gen, uint32_t party)
-{
-	const char *path = gen->parties[party].identity;
-
-	return path && agent_edition(a)->policy ?
-		       policy_find_identity(agent_edition(a)->policy, path) :
-		       -1;
 }
 
 static void about_flow(struct explainer *x, const struct ct_flow *f, struct about *b)
@@ -544,14 +648,16 @@ int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *re
 		return -ENOENT;
 	about_flow(x, f, &b);
 	find_ends(x, &b, NULL);
+	if (c)
+		know_parties(x, &b, gen, c);
 	d.reason = unclaimed			    ? REASON_UNCLAIMED :
 		   (c->flags & CONDUIT_ESSENTIAL) ? REASON_ESSENTIAL :
 		   (f->mark & MARK_UNAVAILABLE)   ? REASON_ALLOWED_UNAVAILABLE :
 						    REASON_PERMITTED;
 	d.conduit = c ? c->number : 0;
 	d.rule = rule_of(gen, c);
-	draft_common(x, &b, c ? party_identity(x->agent, gen, c->from) : -1,
-		     c ? party_identity(x->agent, gen, c->to) : -1, &d);
+	draft_common(x, &b, party_identity(x->agent, gen, c, true),
+		     party_identity(x->agent, gen, c, false), &d);
 	d.assurance = assurance_of(&b, &d);
 	*ret_draft = d;
 	return 0;

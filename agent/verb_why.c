@@ -60,20 +60,35 @@ static int take_host(struct why *y, struct err *err)
 	return 0;
 }
 
+/* Given, or that of the place the mapping names first. */
+static const struct addr *address_of(const struct why *y, const struct why_end *e)
+{
+	const struct view *v = y->agent->view;
+
+	if (e->has_address)
+		return &e->address;
+	for (size_t i = 0; v && e->identity >= 0 && i < v->peer_count; i++) {
+		if (v->peers[i].address_count &&
+		    str_eq(v->peers[i].identity, y->edition->policy->identities[e->identity].path))
+			return &v->peers[i].addresses[0];
+	}
+	return NULL;
+}
+
 /* A process without identity and a known address: the packet that it would send or take. */
 static bool is_packet(const struct why *y)
 {
 	const struct why_end *local = y->from.process ? &y->from : &y->to;
 	const struct why_end *far = y->from.process ? &y->to : &y->from;
 
-	return local->process && local->identity < 0 && (far->has_address || far->process);
+	return local->process && local->identity < 0 && (far->process || address_of(y, far));
 }
 
 static int ask_packet(struct why *y, struct err *err)
 {
 	static const struct addr here = {AF_INET, {127, 0, 0, 1}};
 	const struct why_end *far = y->from.process ? &y->to : &y->from;
-	struct addr address = far->has_address ? far->address : here;
+	struct addr address = address_of(y, far) ? *address_of(y, far) : here;
 	struct flow f = {
 		.direction = y->from.process && y->to.process ? FLOW_LOOPBACK :
 			     y->from.process		      ? FLOW_OUT :
@@ -147,15 +162,14 @@ static bool placed_here(const struct view *v, const char *path)
 }
 
 /* A caller is looked for here first, a called one elsewhere: as the oracle does. */
-static const char *where_is(const struct why *y, const struct why_end *e, const char *path,
-			    bool is_from)
+static const char *where_is(const struct why *y, const struct why_end *e, const char *path)
 {
 	const struct view *v = y->agent->view;
 	const char *peer = peer_node(v, path, e);
 
 	if (node_of(y, e))
 		return node_of(y, e);
-	if (placed_here(v, path) && (is_from || !peer) && !e->has_address)
+	if (placed_here(v, path) && (e == &y->from || !peer) && !e->has_address)
 		return y->agent->config.node;
 	return peer;
 }
@@ -181,24 +195,35 @@ static int identity_at(const struct why *y, const struct addr *addr)
 	return found < 0 ? -1 : found;
 }
 
-static int shown_identity(const struct why *y, const struct why_end *e, int said)
+/* A caller behind an address is its node: nobody vouched for more (R19). */
+static int shown_identity(const struct why *y, const struct why_end *e)
 {
-	if (e->identity >= 0 || e->process)
+	if (e->identity >= 0 || e->process || e == &y->from)
 		return e->identity;
-	if (said >= 0)
-		return said;
 	return e->has_address ? identity_at(y, &e->address) : -1;
 }
 
-static json_t *end_json(const struct why *y, const struct why_end *e, int said, bool is_from)
+/* The unit, mostly. */
+static const char *process_name(const struct why_end *e)
 {
-	int id = shown_identity(y, e, said);
+	const char *slash = strrchr(e->cgroup, '/');
+
+	return slash && slash[1] ? slash + 1 : "a process";
+}
+
+static json_t *end_json(const struct why *y, const struct why_end *e)
+{
+	int id = shown_identity(y, e);
 	const struct identity *i = id >= 0 ? &y->edition->policy->identities[id] : NULL;
+	const char *node = where_is(y, e, i ? i->path : NULL);
+	const char *name = i ? i->name : e->process ? process_name(e) : NULL;
 	char address[ADDR_TEXT_MAX];
-	json_t *o = json_pack("{s:s?,s:s?,s:s?,s:s}", "identity", i ? i->path : NULL, "name",
-			      i ? i->name : e->process ? "unclaimed" : NULL, "node",
-			      where_is(y, e, i ? i->path : NULL, is_from), "type",
-			      i ? "identity" : e->process ? "unclaimed" : "address");
+	json_t *o = json_pack("{s:s?,s:s?,s:s?,s:s}", "identity", i ? i->path : NULL, "name", name,
+			      "node", node, "type",
+			      i		 ? "identity" :
+			      e->process ? "unclaimed" :
+			      node	 ? "node" :
+					   "address");
 
 	if (e->has_address)
 		(void)json_object_set_new(o, "address",
@@ -229,9 +254,9 @@ static json_t *nearest_json(const struct policy *p, const struct verdict *v)
 }
 
 static void known_identity(const struct why *y, const struct why_end *e, const struct identity *id,
-			   bool is_from, struct buf *b)
+			   struct buf *b)
 {
-	const char *node = where_is(y, e, id->path, is_from);
+	const char *node = where_is(y, e, id->path);
 
 	buf_printf(b, "%s: ", id->name);
 	if (!node) {
@@ -266,15 +291,14 @@ static void known_other(const struct why *y, const struct why_end *e, struct buf
 		buf_puts(b, "an address alone");
 }
 
-static void add_known(const struct why *y, const struct why_end *e, int said, bool is_from,
-		      json_t *list)
+static void add_known(const struct why *y, const struct why_end *e, json_t *list)
 {
-	int id = shown_identity(y, e, said);
+	int id = shown_identity(y, e);
 	CLEANUP(buf_done) struct buf b = {0};
 
 	buf_init(&b, ANSWER_TEXT_MAX);
 	if (id >= 0)
-		known_identity(y, e, &y->edition->policy->identities[id], is_from, &b);
+		known_identity(y, e, &y->edition->policy->identities[id], &b);
 	else if (e->process || e->has_address)
 		known_other(y, e, &b);
 	if (b.r == 0 && b.len)
@@ -310,13 +334,30 @@ static json_t *foreign_json(const struct why *y, struct buf *because)
 
 /* --- the answer ------------------------------------------------------------------------------ */
 
+/* At ingress the caller is a node, at egress the called one may be a network. */
+static const struct conduit *find_by_address(const struct why *y, int from, int to)
+{
+	const struct generation *gen = y->edition->gen;
+	const struct addr *caller = address_of(y, &y->from);
+	const struct addr *called = address_of(y, &y->to);
+	const struct conduit *c = NULL;
+
+	if (from >= 0 && called)
+		c = lookup_conduit(gen, (uint32_t)from, LOOKUP_OUT, called,
+				   service_l4proto(&y->service), y->service.first);
+	if (!c && to >= 0 && caller)
+		c = lookup_conduit(gen, (uint32_t)to, LOOKUP_IN, caller,
+				   service_l4proto(&y->service), y->service.first);
+	return c;
+}
+
 static const struct conduit *find_conduit(const struct why *y)
 {
 	const struct generation *gen = y->edition->gen;
 	const struct policy *p = y->edition->policy;
 	const struct conduit *best = NULL;
-	int from = shown_identity(y, &y->from, y->v.from_identity);
-	int to = shown_identity(y, &y->to, y->v.to_identity);
+	int from = shown_identity(y, &y->from);
+	int to = shown_identity(y, &y->to);
 
 	for (size_t i = 0; gen && i < gen->conduit_count; i++) {
 		const struct conduit *c = &gen->conduits[i];
@@ -331,13 +372,7 @@ static const struct conduit *find_conduit(const struct why *y)
 		if (!best || service_covers(&best->service, &c->service))
 			best = c;
 	}
-	if (!best && from >= 0 && y->to.has_address)
-		best = lookup_conduit(gen, (uint32_t)from, LOOKUP_OUT, &y->to.address,
-				      service_l4proto(&y->service), y->service.first);
-	if (!best && to >= 0 && y->from.has_address)
-		best = lookup_conduit(gen, (uint32_t)to, LOOKUP_IN, &y->from.address,
-				      service_l4proto(&y->service), y->service.first);
-	return best;
+	return best ? best : find_by_address(y, from, to);
 }
 
 static const char *answer_word(const struct verdict *v)
@@ -359,23 +394,22 @@ static void put_because(const struct why *y, struct buf *b)
 }
 
 /* Names where there are names, addresses where there are none: as records know their ends. */
-static const char *seen_name(const struct why *y, const struct why_end *e, int said,
-			     char buf[ADDR_TEXT_MAX])
+static const char *seen_name(const struct why *y, const struct why_end *e, char buf[ADDR_TEXT_MAX])
 {
-	int id = shown_identity(y, e, said);
+	int id = shown_identity(y, e);
 
 	if (id >= 0)
 		return y->edition->policy->identities[id].path;
-	return e->has_address ? addr_format(buf, &e->address) : NULL;
+	/* No record is by that name. */
+	return e->has_address ? addr_format(buf, &e->address) : e->process ? "" : NULL;
 }
 
 static json_t *seen_json(const struct why *y, const char *service)
 {
 	char from[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
 
-	return telemetry_seen(y->agent->telemetry,
-			      seen_name(y, &y->from, y->v.from_identity, from),
-			      seen_name(y, &y->to, y->v.to_identity, to), service);
+	return telemetry_seen(y->agent->telemetry, seen_name(y, &y->from, from),
+			      seen_name(y, &y->to, to), service);
 }
 
 static json_t *answer_json(const struct why *y)
@@ -395,13 +429,13 @@ static json_t *answer_json(const struct why *y)
 	foreign = foreign_json(y, &because);
 	if (!y->allowed_now)
 		verdict_to_allow(p, v, &allow);
-	add_known(y, &y->from, v->from_identity, true, known);
-	add_known(y, &y->to, v->to_identity, false, known);
+	add_known(y, &y->from, known);
+	add_known(y, &y->to, known);
 	return json_pack(
 		"{s:s,s:o,s:o,s:s,s:o,s:s?,s:s?,s:o,s:s?,s:s,s:s,s:s?,s:s,s:s,s:s,s:o,s:o,s:o,s:o}",
 		"decision", decision_name(v->decision), "from",
-		end_json(y, &y->from, v->from_identity, true), "to",
-		end_json(y, &y->to, v->to_identity, false), "service", text, "conduit",
+		end_json(y, &y->from), "to",
+		end_json(y, &y->to), "service", text, "conduit",
 		c ? json_integer((json_int_t)c->number) : json_null(), "rule",
 		rule ? rule->name : NULL, "position", rule ? pos_format(at, p, &rule->pos) : NULL,
 		"nearest", nearest_json(p, v), "assurance",
