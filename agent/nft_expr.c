@@ -270,14 +270,19 @@ static void lookup(struct emit *e, const struct stmt *s, int dreg)
 
 /* --- matches --------------------------------------------------------------------------------- */
 
-static void match_flags(struct emit *e, uint8_t mask, uint8_t value, bool invert)
+static void match_flags_raw(struct emit *e, uint8_t mask, uint8_t value, bool invert)
 {
 	static const uint8_t zero;
 
-	need_l4(e, IPPROTO_TCP);
 	load_payload(e, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1, REG_FIRST);
 	mask_bits(e, &mask, &zero, 1);
 	compare_u8(e, invert, value);
+}
+
+static void match_flags(struct emit *e, uint8_t mask, uint8_t value, bool invert)
+{
+	need_l4(e, IPPROTO_TCP);
+	match_flags_raw(e, mask, value, invert);
 }
 
 static void match_bits(struct emit *e, uint32_t key, uint32_t bits)
@@ -351,6 +356,9 @@ static void match_header(struct emit *e, const struct stmt *s)
 	switch (s->kind) {
 	case STMT_SYN_ONLY:
 		match_flags(e, syn_mask, TH_SYN, s->invert);
+		break;
+	case STMT_SYN_RAW:
+		match_flags_raw(e, syn_mask, TH_SYN, false);
 		break;
 	case STMT_RST:
 		match_flags(e, TH_RST, TH_RST, false);

@@ -50,6 +50,7 @@ enum stmt_kind {
 	STMT_IIF_NONE, /* hook output; inverted: hook input */
 	STMT_HAS_UID,  /* a process sends: kernel sockets have no file (meta skuid) */
 	STMT_SYN_ONLY, /* tcp flags & (fin | syn | rst | ack) == syn; may be inverted */
+	STMT_SYN_RAW,  /* the same, for packets known to be TCP: without a test of the protocol */
 	STMT_RST,
 	STMT_CT_STATE,    /* value: bits TABLE_STATE_* */
 	STMT_CT_REPLY,    /* ct direction reply; inverted: original */
