@@ -193,6 +193,9 @@ static int view_use(struct agent *a, struct view *take, struct err *err)
 	if (r < 0) {
 		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, before,
 					   &a->config.essentials, NULL);
+		if (a->candidate.policy)
+			(void)workloads_set_policy(a->workloads, SLOT_B, a->candidate.policy,
+						   before, &a->config.essentials, NULL);
 		view_free(take);
 		return r;
 	}

@@ -12,7 +12,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-static const int needed[] = {CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH};
+static const struct {
+	unsigned cap;
+	const char *name; /* as capabilities(7) and systemd write it */
+} needed[] = {
+	{CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE"},
+	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
+};
 
 /* So it is in bailiwickd.service, whose filter does not even let capset(2) through. */
 static bool holds_only_needed(void)
@@ -22,7 +29,7 @@ static bool holds_only_needed(void)
 		bool wanted = false;
 
 		for (size_t i = 0; i < ARRAY_LEN(needed); i++)
-			wanted |= (unsigned)needed[i] == cap;
+			wanted |= needed[i].cap == cap;
 		if (wanted != capng_have_capability(CAPNG_PERMITTED, cap))
 			return false;
 	}
@@ -35,11 +42,10 @@ int privilege_keep(struct err *err)
 
 	capng_get_caps_process();
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-		if (!capng_have_capability(CAPNG_EFFECTIVE, (unsigned)needed[i]))
+		if (!capng_have_capability(CAPNG_EFFECTIVE, needed[i].cap))
 			return err_set(err, EPERM,
-				       "capability %s is missing; run as root, or from "
-				       "bailiwickd.service",
-				       capng_capability_to_name((unsigned)needed[i]));
+				       "%s is missing; run as root, or from bailiwickd.service",
+				       needed[i].name);
 	}
 	if (holds_only_needed())
 		return 0;
@@ -48,7 +54,7 @@ int privilege_keep(struct err *err)
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		(void)capng_update(CAPNG_ADD,
 				   CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
-				   (unsigned)needed[i]);
+				   needed[i].cap);
 	/*
 	 * CHOWN gives the control socket to the group at start; it goes with privilege_confine().
 	 * In bailiwickd.service the group is the process's own and the capability is not there.

@@ -11,7 +11,7 @@ talk live pay-1 settlement.service "$API" 8443
 good=$SEQUENCE
 view_json pay-1 >"$WORK/good.json"
 complained() { # PATTERN
-	bw pay-1 status -o json | jq -e ".errors // [.drift] | tostring | test(\"$1\")"
+	bw pay-1 status -o json | jq -e ".view_errors | tostring | test(\"$1\")"
 }
 bad() { # NAME PATTERN <view
 	view_put pay-1
