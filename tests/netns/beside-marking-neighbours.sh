@@ -7,7 +7,7 @@ host_add pay-1 11
 must at pay-1 ip address add 10.77.0.111/24 dev eth0
 must host_nft pay-1 -f - <<-END
 	table ip kube {
-		chain mark {
+		chain marks {
 			type nat hook output priority -100
 			tcp dport 8443 meta mark set meta mark or 0x4000
 		}

@@ -5,6 +5,14 @@
 
 host_add far 99 # a host without an agent: only pay-1's own kernel judges
 place prod/payments/api far
+policy_head() {
+	printf 'trust_domain: acme.example\nidentities:\n'
+	identity settlement prod/payments/settlement settlement.service ''
+	identity backup prod/payments/backup backup.service ''
+	identity cache prod/payments/cache cache.service ''
+	identity api prod/payments/api api.service udp/69
+	printf 'rules:\n'
+}
 usual <<END
 $(rule settlement-fetches settlement api udp/69)
 END
