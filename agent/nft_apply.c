@@ -162,31 +162,29 @@ static bool element(void *user, size_t i, struct nft_element *ret)
 
 /* --- steps ----------------------------------------------------------------------------------- */
 
+/* Without new chains the elements are all there is to say; building tables would cost more. */
 static int prepare(struct nft_apply *a, struct err *err)
 {
 	const struct table_shape *old = a->in.old ? &a->in.old->shape : NULL;
 	const struct table_shape *shape = &a->in.new_->shape;
-	int r = table_build(shape, &a->table, err);
+	struct table_shape known = *shape;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (strcmp(shape->table, a->n->table) != 0)
 		return err_set(err, EINVAL, "a ruleset for table '%s' was given for table '%s'",
 			       shape->table, a->n->table);
-	a->chains = a->in.chains || a->in.plan->shape_changed || old == NULL;
-	if (old == NULL)
+	a->resize = old != NULL && old->live_size != shape->live_size;
+	a->gone = old != NULL && (old->levels & ~shape->levels) != 0;
+	a->chains = a->in.chains || a->in.plan->shape_changed || old == NULL || a->resize ||
+		    old->levels != shape->levels;
+	if (!a->chains)
 		return 0;
-	/* Only the sets of the old shape matter; its mark may be missing after a restart. */
-	struct table_shape known = *shape;
-
-	known.levels = old->levels;
-	r = table_build(&known, &a->before, err);
-	if (r < 0)
+	r = table_build(shape, &a->table, err);
+	if (r < 0 || old == NULL)
 		return r;
-	a->resize = old->live_size != shape->live_size;
-	a->gone = (old->levels & ~shape->levels) != 0;
-	a->chains = a->chains || a->resize || old->levels != shape->levels;
-	return 0;
+	/* Only the sets of the old shape matter; its mark may be missing after a restart. */
+	known.levels = old->levels;
+	return table_build(&known, &a->before, err);
 }
 
 int nft_apply_begin(struct nft *n, const struct nft_apply_input *in, struct nft_apply **ret,
