@@ -22,6 +22,7 @@ struct adoption {
 	struct cut_list *cut;
 	enum slot slot;
 	const struct generation *gen;
+	bool judged;         /* what runs has been judged before: only owners have changed */
 	bool listens[PORTS]; /* TCP: somebody here listens on the port */
 	size_t seen, marked;
 };
@@ -108,10 +109,23 @@ static void mark_entry(struct adoption *ad, const struct ct_flow *tuple, uint32_
 }
 
 /*
- * An entry whose mark says a conduit that its socket's owner has no part in, because the process
- * group lost or changed its identity: without a mark its next packet is judged anew.
+ * A conduit that went takes its flows with it (R16): a moved identity's must end, not be judged
+ * anew as those of a process without one.
  */
-static void unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
+static bool ends_by_itself(const struct adoption *ad, uint32_t mark)
+{
+	uint32_t number = mark & MARK_NUMBER_MASK;
+
+	return ad->judged && mark < MARK_IDENTITY_MIN && number <= MARK_CONDUIT_MAX &&
+	       !runs(generation_find(ad->gen, number));
+}
+
+/*
+ * An entry whose mark says a conduit that its socket's owner has no part in, because the process
+ * group lost or changed its identity: without a mark its next packet is judged anew. Whether it was
+ * so.
+ */
+static bool unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
 {
 	struct agent *a = ad->agent;
 	const struct generation *gen;
@@ -119,15 +133,17 @@ static void unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
 	struct err err = {{0}};
 	struct ct_flow found;
 
-	if (conntrack_find(a->conntrack, tuple, &found, &err) < 0 || !found.mark)
-		return;
+	if (conntrack_find(a->conntrack, tuple, &found, &err) < 0 || !found.mark ||
+	    ends_by_itself(ad, found.mark))
+		return false;
 	c = agent_conduit(a, found.mark, &gen);
 	if (c && (c->flags & CONDUIT_ESSENTIAL))
-		return;
+		return false;
 	if (!c && found.mark >= MARK_RESERVED_MIN)
-		return;
+		return false;
 	if (conntrack_set_mark(a->conntrack, tuple, 0, &err) < 0)
 		log_warn("adoption: %s", err.text);
+	return true;
 }
 
 static int adopt_socket(void *user, const struct socket_info *s)
@@ -154,13 +170,15 @@ static int adopt_socket(void *user, const struct socket_info *s)
 		mark_entry(ad, &tuple, c->number);
 		return 0;
 	}
-	unmark_entry(ad, &tuple);
+	/* What ends by itself is listed by whoever took its conduit away. */
+	if (!unmark_entry(ad, &tuple) && ad->judged)
+		return 0;
 	if (identity >= 0 || a->mode == MODE_ENFORCE)
 		list_cut(ad, &tuple, c ? c->number : 0);
 	return 0;
 }
 
-int adoption_run(struct agent *a, struct cut_list *cut, struct err *err)
+static int run(struct agent *a, bool judged, struct cut_list *cut, struct err *err)
 {
 	CLEANUP(freep) struct adoption *ad = mem_calloc(1, sizeof(*ad));
 	CLEANUP(owner_freep) struct owner *owner = NULL;
@@ -171,6 +189,7 @@ int adoption_run(struct agent *a, struct cut_list *cut, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	ad->agent = a;
 	ad->cut = cut;
+	ad->judged = judged;
 	ad->gen = e->gen;
 	ad->slot = e == &a->candidate ? SLOT_B : SLOT_A;
 	r = owner_open(&owner, err);
@@ -187,6 +206,16 @@ int adoption_run(struct agent *a, struct cut_list *cut, struct err *err)
 		log_info("adoption: %zu connections seen, %zu marked, %zu without a permission",
 			 ad->seen, ad->marked, cut->count);
 	return 0;
+}
+
+int adoption_run(struct agent *a, struct cut_list *cut, struct err *err)
+{
+	return run(a, false, cut, err);
+}
+
+int adoption_of_owners(struct agent *a, struct cut_list *cut, struct err *err)
+{
+	return run(a, true, cut, err);
 }
 
 /* --- obstacles ---------------------------------------------------------------------------- */

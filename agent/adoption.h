@@ -15,6 +15,12 @@
 int adoption_run(struct agent *a, struct cut_list *cut, struct err *err);
 
 /*
+ * Process groups gained, lost or changed identities while the table enforces: flows that run on a
+ * conduit their owner has no part in any more are judged anew; those whose conduit went end.
+ */
+int adoption_of_owners(struct agent *a, struct cut_list *cut, struct err *err);
+
+/*
  * Reasons not to enforce: another writer of the conntrack mark (named), no policy, no table.
  * -EBUSY with the reason and what --force would mean.
  */

@@ -180,7 +180,8 @@ static void job_end(struct agent *a, int r, struct err *err)
 		a->applied = TAKE_PTR(j->target);
 		freep(&a->drift);
 		next_change_update(a);
-		if (j->owners_changed && a->enforcing && adoption_run(a, &j->cut, err) < 0)
+		if (j->owners_changed && a->enforcing &&
+		    adoption_of_owners(a, &j->cut, err) < 0)
 			log_warn("flows of changed owners: %s", err->text);
 	} else {
 		struct err ignored;

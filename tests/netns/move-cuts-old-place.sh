@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # UC-10 UC-37: an identity moves to another host; the new place works, the open connection of the
-# old place is cut, and nothing else notices.
+# old place is cut, and nothing else notices. Backup may call the same service from both hosts, so
+# only the callers' own agents can tell: pay-2 refuses whom it does not know, pay-1 at first not.
 . "$(dirname "$0")/lib.sh"
 
 host_add pay-1 11
 host_add pay-2 12
 host_add api-1 21
 place prod/payments/backup pay-2
-agent_config pay-2
+agent_config pay-2 enforce
 usual <<END
 $(rule settlement-calls-api settlement api 'tcp/8443, udp/9000')
 $(rule backup-calls-api backup api tcp/8443)
@@ -31,6 +32,7 @@ views_live
 same "taken over within a second" $(($(now_ms) - began < 1000)) 1
 connects "the new place works (UC-10)" pay-2 settlement.service "$API" 8443
 is_cut "the old place's open connection is cut (UC-37)" old
+must bw pay-1 mode enforce --reason test
 refused "the old place is refused" pay-1 settlement.service "$API" 8443
 runs_on "another identity on the old host goes on" beside
 runs_on "another host goes on" elsewhere
