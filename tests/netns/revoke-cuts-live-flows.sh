@@ -29,15 +29,22 @@ udp_denied "its datagrams end too" pay-1 settlement.service "$API" 9000
 stop udp
 runs_on "another identity's flow goes on" bystander
 
-# The server speaks, the client is silent; the caller's agent knows nothing of it.
+# A conduit by its number; the client is silent, the server speaks.
+talk silent pay-1 settlement.service "$API" 9000 --quiet-side
+wanted='.conduits[] | select(.service == "tcp/9000" and .from.name == "settlement") | .conduit'
+number=$(bw_json pay-1 "$wanted" conduits)
+cut=$(bw_json pay-1 '.cut | length' revoke conduit "$number" --reason test)
+is_cut "revoking one conduit cuts it" silent
+same "and only it is listed" "$cut" 1
+
+# Revoked where the server is, while the caller's agent knows nothing of it. There a caller is its
+# node, so a service is open to it until no rule opens it to anybody on that node (R19).
 talk listener pay-1 backup.service "$API" 9000 --quiet-side
 must bw api-1 revoke rule backup-calls-api --reason test
+runs_on "another rule still opens the service to that node" listener
+must bw api-1 revoke rule settlement-listens --reason test
 is_cut "revoking at the server's host cuts a server that talks first" listener
-is_cut "and the bystander, whose rule it is" bystander
-
-talk silent pay-1 settlement.service "$API" 9000 --quiet-side
-wanted='.conduits[] | select(.service == "tcp/9000" and .verdict == "accept") | .conduit'
-number=$(bw_json pay-1 "$wanted" conduits | head -n 1)
-must bw pay-1 revoke conduit "$number" --reason test
-is_cut "revoking one conduit cuts it" silent
+runs_on "what the other rule opens runs on" bystander
+must bw api-1 revoke rule settlement-calls-api --reason test
+is_cut "until that one is revoked as well" bystander
 finish_tests
