@@ -356,14 +356,17 @@ static enum taken take_selector(struct claims *c, struct claim *claim, const str
 	return TAKEN_NOT;
 }
 
-static int add_entry(struct claims *c, uint32_t identity, const struct workload_entry *e)
+static int add_entry(struct claims *c, uint32_t identity, const struct workload_entry *e,
+		     bool placed)
 {
-	struct claim claim = {.identity = identity, .entry = e, .pathless = true};
+	struct claim claim = {.identity = identity, .entry = e, .placed = placed, .pathless = true};
 	int r;
 
 	for (size_t i = 0; i < e->selector_count; i++)
 		if (take_selector(c, &claim, &e->selectors[i]) == TAKEN_NOT)
 			return 0;
+	if (claim.pathless && !placed)
+		return 0;
 	r = vec_grow(&c->claims, &c->cap, c->count + 1, sizeof(*c->claims), CLAIMS_MAX);
 	if (r < 0)
 		return r;
@@ -371,12 +374,12 @@ static int add_entry(struct claims *c, uint32_t identity, const struct workload_
 	return index_claim(c, (uint32_t)(c->count - 1));
 }
 
-static int add_identity(struct claims *c, uint32_t identity)
+static int add_identity(struct claims *c, uint32_t identity, bool placed)
 {
 	const struct identity *id = &c->policy->identities[identity];
 
 	for (size_t i = 0; i < id->workload_count; i++) {
-		int r = add_entry(c, identity, &id->workload[i]);
+		int r = add_entry(c, identity, &id->workload[i], placed);
 
 		if (r < 0)
 			return r;
@@ -384,11 +387,7 @@ static int add_identity(struct claims *c, uint32_t identity)
 	return 0;
 }
 
-/*
- * What the view places here and policy lets run here: exactly what the compiler has numbers for. A
- * claim without a number would be a question that no element ever answers.
- */
-static int add_placed(struct claims *c, const struct policy *policy, const struct view *view)
+static int add_identities(struct claims *c, const struct policy *policy, const struct view *view)
 {
 	const struct compile_input in = {.policy = policy, .view = view};
 	CLEANUP(map_freep) struct map *paths = map_new(view->placed_count + 1, NULL);
@@ -396,10 +395,13 @@ static int add_placed(struct claims *c, const struct policy *policy, const struc
 
 	for (size_t i = 0; i < view->placed_count && r == 0; i++)
 		r = map_put_str(paths, view->placed[i].identity, c);
-	for (uint32_t i = 0; i < policy->identity_count && r == 0; i++)
-		if (map_get_str(paths, policy->identities[i].path) != NULL &&
-		    identity_is_placed_here(&in, i))
-			r = add_identity(c, i);
+	for (uint32_t i = 0; i < policy->identity_count && r == 0; i++) {
+		bool placed = map_get_str(paths, policy->identities[i].path) != NULL &&
+			      identity_is_placed_here(&in, i);
+
+		if (placed || identity_may_be_here(&in, i))
+			r = add_identity(c, i, placed);
+	}
 	return r;
 }
 
@@ -437,7 +439,7 @@ int claims_new(const struct policy *policy, const struct view *view,
 	if (c->lists == NULL || c->marks == NULL)
 		return err_set(err, ENOMEM, "selectors: out of memory");
 
-	r = policy != NULL && view != NULL ? add_placed(c, policy, view) : 0;
+	r = policy != NULL && view != NULL ? add_identities(c, policy, view) : 0;
 	if (r == 0)
 		r = add_essentials(c, essentials);
 	if (r < 0)

@@ -28,6 +28,7 @@ struct claim {
 	bool has_uid, has_gid;
 	uint32_t uid, gid;
 	const char *exe; /* absolute path, borrowed; NULL = any */
+	bool placed;     /* false: policy lets the identity run here, the view does not place it */
 	bool pathless;
 	bool seen; /* scratch of the caller: a cgroup has it */
 };
@@ -42,7 +43,9 @@ struct claim_names {
 struct claims; /* borrows the policy and the essentials */
 
 /*
- * Claims of the identities that `view` places here; none without policy or view. An entry whose
+ * Claims of the identities that policy lets run here, placed by `view` or not (a workload whose
+ * placement is taken away must not become unclaimed, and so free); none without policy or view. By
+ * user alone only placed ones claim. An entry whose
  * user or group is unknown, or that contradicts itself, can hold nowhere: it is left out and told
  * to `problem`.
  */

@@ -269,7 +269,7 @@ static void tell_missing(struct builder *b)
 			seen = seen || claims_at(claims, next)->seen ||
 			       (claims_at(claims, next)->pathless &&
 				!claim_is_conditional(claims_at(claims, next)));
-		if (!seen)
+		if (!seen && claims_at(claims, i)->placed)
 			problem_add(&b->problems,
 				    "identity '%s': no cgroup here is its workload (%s)",
 				    name_of(b, identity), claim_format(text, claims_at(claims, i)));

@@ -136,6 +136,19 @@ static bool conflict(const struct place_context *x, const struct place_claim *a,
 	return !by_uid(x, a) || !by_uid(x, b) || ca->uid == cb->uid;
 }
 
+/* Where both claim, an identity that is placed here comes before one that could be. */
+static void yield_to_placed(const struct place_context *x, struct place_slot *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		if (claims_at(x->claims, s->claims[i].claim)->placed)
+			continue;
+		for (size_t k = 0; k < s->count && s->claims[i].holds; k++)
+			if (claims_at(x->claims, s->claims[k].claim)->placed &&
+			    conflict(x, &s->claims[i], &s->claims[k]))
+				s->claims[i].holds = false;
+	}
+}
+
 static bool has_conflict(const struct place_context *x, const struct place_slot *s)
 {
 	for (size_t i = 0; i < s->count; i++)
@@ -189,6 +202,7 @@ int place_evaluate(const struct place_context *x, struct cgroup *c, struct mono 
 	}
 	s->failed = g.too_many;
 	check_conditions(x, c, s, now);
+	yield_to_placed(x, s);
 	set_ambiguous(x, c, has_conflict(x, s));
 	return 0;
 }
@@ -215,6 +229,7 @@ bool place_recheck(const struct place_context *x, struct cgroup *c, struct mono 
 	for (size_t i = 0; i < s->count; i++)
 		before[i] = s->claims[i].holds;
 	check_conditions(x, c, s, now);
+	yield_to_placed(x, s);
 	set_ambiguous(x, c, has_conflict(x, s));
 	changed = pending != s->pending;
 	for (size_t i = 0; i < s->count; i++)

@@ -158,10 +158,11 @@ static int collect_workload(const struct build *b, struct build_side *s,
 	struct local_end end = {.level = w->level, .cgroup = w->cgroup_id};
 	int r;
 
-	/* The view does not place it here: no key of its own. */
-	if (!l || (w->cgroup_id == 0 && !w->has_uid))
+	/* A uid alone is no claim of an identity that the view does not place here. */
+	if (w->cgroup_id == 0 && (!l || !w->has_uid))
 		return 0;
-	ret[*count] = (struct who){.mark = l->mark, .uid = w->has_uid ? w->uid : 0};
+	ret[*count] = (struct who){.mark = l ? l->mark : MARK_IDENTITY_MISPLACED,
+				   .uid = w->has_uid ? w->uid : 0};
 	if (w->cgroup_id == 0) {
 		ret[(*count)++].form = WHO_UID;
 		return 0;
@@ -172,6 +173,8 @@ static int collect_workload(const struct build *b, struct build_side *s,
 	ret[*count].form = w->has_uid ? WHO_CGROUP_UID : WHO_CGROUP;
 	ret[*count].level = w->level;
 	ret[(*count)++].cgroup = w->cgroup_id;
+	if (!l)
+		return 0;
 	end.mark = l->mark;
 	return build_ends_add(b, &s->ends, &end);
 }
@@ -301,10 +304,9 @@ static int collect_listeners(const struct build *b, const struct build_side *s,
 	for (size_t i = 0; i < h->listener_count; i++) {
 		const struct local_identity *l = find_local(s, h->listeners[i].identity);
 
-		if (l)
-			all[count++] = (struct listener){.l4proto = h->listeners[i].l4proto,
-							 .port = h->listeners[i].port,
-							 .mark = l->mark};
+		all[count++] = (struct listener){.l4proto = h->listeners[i].l4proto,
+						 .port = h->listeners[i].port,
+						 .mark = l ? l->mark : MARK_IDENTITY_MISPLACED};
 	}
 	if (count > 1)
 		qsort(all, count, sizeof(*all), listener_cmp);

@@ -34,6 +34,11 @@
 #define MARK_IDENTITY_MAX       0x7fffff00u
 #define MARK_IDENTITY_UNCLAIMED 0x7ffffff0u /* a process group that was looked at and has none */
 #define MARK_IDENTITY_ASK       0x7ffffff1u /* the same, but a uid may have a listener there */
+/*
+ * A process group of an identity that policy lets run here and the view does not place here. It is
+ * not unclaimed: taking a placement away must never set a workload free (R34).
+ */
+#define MARK_IDENTITY_MISPLACED 0x7ffffff3u
 #define MARK_IDENTITY_NOBODY    0x7ffffff2u /* no socket at all: kernel traffic, closed ports */
 
 /* Packet mark of a queue verdict, honoured only on an entry that is pending (R9). */

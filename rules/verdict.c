@@ -78,11 +78,14 @@ static bool is_essential(const struct compile_input *in, const struct host *host
 /* What a local end says to a flow that no rule permits. */
 enum vote { VOTE_PASS, VOTE_RECORD, VOTE_DENY };
 
-static enum vote end_vote(const struct policy *p, enum node_mode mode, int owner)
+static enum vote end_vote(const struct compile_input *in, enum node_mode mode, int owner)
 {
+	const struct policy *p = in->policy;
+	bool misplaced = owner_is_misplaced(in, owner);
+
 	if (owner == OWNER_NONE)
 		return mode == MODE_ENFORCE ? VOTE_DENY : VOTE_PASS;
-	if (mode == MODE_OBSERVE || p->identities[owner].observe)
+	if (mode == MODE_OBSERVE || (p->identities[owner].observe && !misplaced))
 		return VOTE_RECORD;
 	return VOTE_DENY;
 }
@@ -101,13 +104,21 @@ static enum reason refusal_reason(const struct judged *j, int owner, const struc
 {
 	if (j->match.stage >= STAGE_CONDITION)
 		return j->match.reason;
-	if (owner == OWNER_NONE && owner_is_misplaced(j->in, j->host, local))
+	if (owner_is_misplaced(j->in, owner))
 		return REASON_NOT_PLACED;
 	if (owner == OWNER_NONE)
 		return local->has_socket ? REASON_NO_IDENTITY : REASON_NO_SOCKET;
 	if (far->address != NULL && !side_is_known(&j->q, far))
 		return REASON_UNKNOWN_PEER;
 	return REASON_NO_RULE;
+}
+
+/* All misplaced ones share one mark in the kernel, so none has an answer of its own. */
+static enum deny_answer answer_of(const struct judged *j, int owner, bool egress)
+{
+	if (owner_is_misplaced(j->in, owner))
+		return egress ? DENY_REJECT : DENY_DROP;
+	return owner_answer(j->in->policy, owner, egress);
 }
 
 static void apply_vote(enum vote vote, enum reason reason, struct verdict *v)
@@ -128,6 +139,17 @@ static void apply_vote(enum vote vote, enum reason reason, struct verdict *v)
 	}
 }
 
+/* A rule permits it, or is in observe mode and would not. */
+static void take_match(const struct match *m, struct verdict *v)
+{
+	v->rule = m->rule;
+	v->nearest = -1;
+	v->reason = m->reason;
+	v->decision = m->stage == STAGE_HOLDS ? DECISION_ALLOWED : DECISION_WOULD_DENY;
+	v->lease_end = m->end;
+	memcpy(v->fails_on, m->fails_on, sizeof(v->fails_on));
+}
+
 /* One local end, the other far away. */
 static void refuse_remote(const struct judged *j, struct verdict *v)
 {
@@ -135,48 +157,58 @@ static void refuse_remote(const struct judged *j, struct verdict *v)
 	const struct side *local = egress ? &j->q.from : &j->q.to;
 	const struct side *far = egress ? &j->q.to : &j->q.from;
 	const struct flow_end *end = egress ? &j->flow->source : &j->flow->destination;
-	enum vote vote = end_vote(j->in->policy, j->mode, local->identity);
+	enum vote vote = end_vote(j->in, j->mode, local->identity);
 
+	/* Echo to this node that some rule is about, but not now: the node has no say, the rule
+	 * has. */
+	if (local->node && j->match.stage >= STAGE_CONDITION)
+		vote = j->mode == MODE_OBSERVE ? VOTE_RECORD : VOTE_DENY;
 	apply_vote(vote, refusal_reason(j, local->identity, end, far), v);
 	if (v->decision == DECISION_DENIED)
-		v->answer = owner_answer(j->in->policy, local->identity, egress);
+		v->answer = answer_of(j, local->identity, egress);
 }
 
 /*
- * At output the kernel knows where a loopback packet goes, at input who gets it (R12). A caller
- * that may talk to somebody here on that service is therefore refused at the receiver, not at the
- * caller.
+ * At output the kernel knows where a loopback packet goes, at input who gets it (R12). What permits
+ * a caller to talk to somebody here on that service lets the packet leave; then the receiver's end
+ * judges.
  */
-static int may_leave(const struct judged *j, bool *ret, struct err *err)
+static int match_anybody_here(const struct judged *j, struct match *ret, struct err *err)
 {
 	struct question q = j->q;
-	struct match m;
-	int r;
 
+	*ret = (struct match){.rule = -1};
+	if (q.from.identity == OWNER_NONE || !address_is_own(j->in, &j->flow->dst))
+		return 0;
 	q.to = (struct side){.identity = OWNER_NONE, .node = true};
-	r = match_rules(&q, &m, err);
-	if (r < 0)
-		return r;
-	*ret = address_is_own(j->in, &j->flow->dst) && m.stage >= STAGE_WATCHED;
-	return 0;
+	return match_rules(&q, ret, err);
+}
+
+/* Processes without identity have no say, in no mode: a host must not be cut off from itself (R13).
+ */
+static enum vote loopback_vote(const struct judged *j, int owner)
+{
+	return owner == OWNER_NONE ? VOTE_PASS : end_vote(j->in, j->mode, owner);
 }
 
 static int refuse_loopback(const struct judged *j, struct verdict *v, struct err *err)
 {
 	int caller = j->q.from.identity, called = j->q.to.identity;
-	enum vote caller_vote = end_vote(j->in->policy, j->mode, caller);
-	enum vote called_vote = end_vote(j->in->policy, j->mode, called);
-	bool leaves = false;
+	enum vote caller_vote = loopback_vote(j, caller);
+	enum vote called_vote = loopback_vote(j, called);
+	struct match anybody;
+	bool leaves;
 	int r;
 
-	/* Two processes without identity: a host must not be cut off from itself (R13). */
-	if (caller == OWNER_NONE && called == OWNER_NONE) {
-		apply_vote(VOTE_PASS, REASON_UNCLAIMED, v);
-		return 0;
-	}
-	r = caller == OWNER_NONE ? 0 : may_leave(j, &leaves, err);
+	r = match_anybody_here(j, &anybody, err);
 	if (r < 0)
 		return r;
+	leaves = anybody.stage >= STAGE_WATCHED;
+	/* A datagram that nobody receives: the kernel says so to the caller. */
+	if (leaves && j->flow->l4proto == IPPROTO_UDP && !j->flow->destination.has_socket) {
+		take_match(&anybody, v);
+		return 0;
+	}
 	if (leaves && called == OWNER_NONE)
 		called_vote = caller_vote;
 	apply_vote(caller_vote > called_vote ? caller_vote : called_vote,
@@ -185,10 +217,10 @@ static int refuse_loopback(const struct judged *j, struct verdict *v, struct err
 		   v);
 	if (j->match.stage >= STAGE_CONDITION)
 		v->reason = j->match.reason;
+	/* Both are processes of this host; at the receiver the caller is told at once, always. */
 	if (v->decision == DECISION_DENIED)
-		v->answer = caller_vote == VOTE_DENY && !leaves
-				    ? owner_answer(j->in->policy, caller, true)
-				    : owner_answer(j->in->policy, called, false);
+		v->answer = caller_vote == VOTE_DENY && !leaves ? answer_of(j, caller, true)
+								: DENY_REJECT;
 	return 0;
 }
 
@@ -215,12 +247,17 @@ static bool flow_service(const struct flow *f, struct service *ret)
 	}
 }
 
+static struct side local_side(const struct compile_input *in, int owner)
+{
+	return (struct side){.identity = owner, .misplaced = owner_is_misplaced(in, owner)};
+}
+
 static struct side caller_side(const struct compile_input *in, const struct host *host,
 			       const struct flow *f)
 {
 	if (f->direction == FLOW_IN)
 		return (struct side){.identity = OWNER_NONE, .address = &f->src};
-	return (struct side){.identity = owner_of_caller(in, host, &f->source)};
+	return local_side(in, owner_of_caller(in, host, &f->source));
 }
 
 static struct side called_side(const struct compile_input *in, const struct host *host,
@@ -230,8 +267,7 @@ static struct side called_side(const struct compile_input *in, const struct host
 		return (struct side){.identity = OWNER_NONE, .address = &f->dst};
 	if (echo)
 		return (struct side){.identity = OWNER_NONE, .node = true};
-	return (struct side){
-		.identity = owner_of_listener(in, host, &f->destination, f->l4proto, f->dport)};
+	return local_side(in, owner_of_listener(in, host, &f->destination, f->l4proto, f->dport));
 }
 
 /* Loopback conduits exist for the addresses of this host only (127.0.0.53 is not among them). */
@@ -247,11 +283,7 @@ static int conclude(const struct judged *j, struct verdict *v, struct err *err)
 	const struct match *m = &j->match;
 
 	if (m->stage >= STAGE_WATCHED) {
-		v->rule = m->rule;
-		v->reason = m->reason;
-		v->decision = m->stage == STAGE_HOLDS ? DECISION_ALLOWED : DECISION_WOULD_DENY;
-		v->lease_end = m->end;
-		memcpy(v->fails_on, m->fails_on, sizeof(v->fails_on));
+		take_match(m, v);
 		return 0;
 	}
 	if (m->stage > STAGE_NOWHERE) {

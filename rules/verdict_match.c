@@ -38,7 +38,7 @@ static bool side_is(const struct question *q, const struct side *side, const str
 		return side->address != NULL &&
 		       network_contains(&q->in->policy->networks[ref->index], side->address);
 	if (side->identity >= 0)
-		return (uint32_t)side->identity == ref->index;
+		return !side->misplaced && (uint32_t)side->identity == ref->index;
 	if (side->node)
 		return identity_is_placed_here(q->in, ref->index);
 	return side->address != NULL && identity_is_at(q, ref->index, side->address);

@@ -12,6 +12,8 @@
 
 /* Whether the view puts the identity on this node and policy lets it. */
 bool identity_is_placed_here(const struct compile_input *in, uint32_t identity);
+/* Whether policy lets the identity run on this node, placed or not. */
+bool identity_may_be_here(const struct compile_input *in, uint32_t identity);
 /* Whether the peer is this identity, placed within the bounds of policy at this address. */
 bool peer_is_at(const struct compile_input *in, const struct view_peer *peer, uint32_t identity,
 		const struct addr *a);
@@ -24,15 +26,16 @@ bool network_contains(const struct network *n, const struct addr *a);
 
 #define OWNER_NONE (-1)
 
-/* Owner of an opening or sending process. Its identity is placed here. */
+/*
+ * Owner of an opening or sending process: an identity placed here, or one that only policy lets be
+ * here. No rule speaks of the latter, whose flows are denied (`not_placed`).
+ */
 int owner_of_caller(const struct compile_input *in, const struct host *host,
 		    const struct flow_end *end);
 /* Owner of a listening process: the kernel knows its cgroup only, the agent its uid too (R20). */
 int owner_of_listener(const struct compile_input *in, const struct host *host,
 		      const struct flow_end *end, uint8_t l4proto, uint16_t port);
-/* Whether the caller matches an identity that is not placed here. */
-bool owner_is_misplaced(const struct compile_input *in, const struct host *host,
-			const struct flow_end *end);
+bool owner_is_misplaced(const struct compile_input *in, int owner);
 
 /* How an end refuses: the identity's answer, else the policy's. */
 enum deny_answer owner_answer(const struct policy *p, int owner, bool egress);
@@ -42,6 +45,7 @@ enum deny_answer owner_answer(const struct policy *p, int owner, bool egress);
 /* One end of a conversation, as rules see it. */
 struct side {
 	int identity;               /* whose end it is, where that is known; OWNER_NONE */
+	bool misplaced;             /* the local owner is not placed here: no rule is about it */
 	bool node;                  /* this node: any identity placed here (echo requests) */
 	const struct addr *address; /* a far end: who is placed there, and networks around it */
 };

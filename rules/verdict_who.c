@@ -97,6 +97,11 @@ bool identity_is_placed_here(const struct compile_input *in, uint32_t identity)
 	return false;
 }
 
+bool identity_may_be_here(const struct compile_input *in, uint32_t identity)
+{
+	return in->view != NULL && within_bounds(in->policy, identity, in->view->node, NULL);
+}
+
 bool peer_is_at(const struct compile_input *in, const struct view_peer *peer, uint32_t identity,
 		const struct addr *a)
 {
@@ -157,7 +162,7 @@ static int workload_rank(const struct host_workload *w)
 }
 
 struct look {
-	bool uid_known, listening, anywhere;
+	bool uid_known, listening;
 };
 
 static bool workload_matches(const struct compile_input *in, const struct host_workload *w,
@@ -169,7 +174,10 @@ static bool workload_matches(const struct compile_input *in, const struct host_w
 		return false;
 	if (w->cgroup_id != 0 ? !cgroup_matches(w, end) : !w->has_uid)
 		return false;
-	return look.anywhere || identity_is_placed_here(in, w->identity);
+	if (identity_is_placed_here(in, w->identity))
+		return true;
+	/* A uid alone is no claim of an identity that is elsewhere: users are not fleet-wide. */
+	return w->cgroup_id != 0 && identity_may_be_here(in, w->identity);
 }
 
 static int owner_look(const struct compile_input *in, const struct host *host,
@@ -207,7 +215,7 @@ int owner_of_listener(const struct compile_input *in, const struct host *host,
 		const struct host_listener *l = &host->listeners[i];
 
 		if (l->l4proto == l4proto && l->port == port &&
-		    identity_is_placed_here(in, l->identity))
+		    identity_may_be_here(in, l->identity))
 			return (int)l->identity;
 	}
 	owner = owner_look(in, host, end, (struct look){.listening = true});
@@ -217,11 +225,8 @@ int owner_of_listener(const struct compile_input *in, const struct host *host,
 	return owner;
 }
 
-bool owner_is_misplaced(const struct compile_input *in, const struct host *host,
-			const struct flow_end *end)
+bool owner_is_misplaced(const struct compile_input *in, int owner)
 {
-	int owner = owner_look(in, host, end, (struct look){.uid_known = true, .anywhere = true});
-
 	return owner != OWNER_NONE && !identity_is_placed_here(in, (uint32_t)owner);
 }
 

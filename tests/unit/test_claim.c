@@ -239,18 +239,22 @@ TEST(entries_without_a_path_are_kept_apart)
 	CHECK(!open_below(&f, "system.slice/foo.service"));
 }
 
-TEST(identities_placed_elsewhere_claim_nothing)
+/* They are not unclaimed: taking a placement away must not set a workload free. By user only, they
+ * claim nothing. */
+TEST(identities_that_may_be_here_claim_without_being_placed)
 {
 	struct view_placed placed = {.identity = (char[]){"p/other"}};
 	struct view view = {.node = (char[]){"n1"}, .placed = &placed, .placed_count = 1};
 	CLEANUP(policy_freep)
 	struct policy *p = policy_of("trust_domain: t.example\nidentities:\n"
-				     "  - {name: a, path: p/a, workload: [{unit: foo.service}]}\n");
+				     "  - {name: a, path: p/a, workload: [{unit: foo.service}]}\n"
+				     "  - {name: u, path: p/u, workload: [{user: root}]}\n");
 	CLEANUP(claims_freep) struct claims *c = NULL;
 	struct err err = {0};
 
 	CHECK_OK(claims_new(p, &view, NULL, &names, NULL, NULL, &c, &err), &err);
-	CHECK_UINT(claims_count(c), 0);
+	CHECK_UINT(claims_count(c), 1);
+	CHECK(!claims_at(c, 0)->placed);
 }
 
 TEST(an_identity_that_policy_keeps_away_from_this_node_claims_nothing)

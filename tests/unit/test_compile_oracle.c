@@ -230,6 +230,22 @@ static enum decision decide_received(const struct compiled *f, const struct serv
 	return caller > called ? caller : called;
 }
 
+/* What the sets say of an identity without a number: nothing, or that it is not placed here. */
+static enum decision without_number(const struct compiled *f, unsigned identity)
+{
+	char name[8];
+	struct key k;
+
+	(void)snprintf(name, sizeof(name), "i%u", identity);
+	key_init(&k);
+	key_cgroup(&k, compiled_cgroup(f, name));
+	for (uint8_t level = 1; level <= CGROUP_LEVEL_MAX; level++) {
+		if (compiled_has(f, SET_WHO_CGROUP, SLOT_A, level, &k))
+			return DECISION_DENIED;
+	}
+	return DECISION_ALLOWED;
+}
+
 static enum decision kernel_says(const struct compiled *f, const struct flow *flow,
 				 const struct service *s, unsigned local, unsigned listener)
 {
@@ -246,9 +262,11 @@ static enum decision kernel_says(const struct compiled *f, const struct flow *fl
 		number = compiled_find(f, true, 0, &flow->src, s, SLOT_A);
 		return decide(f, number, 0);
 	}
-	/* Not placed here: nobody, who passes in selective mode. */
 	if (mark == 0)
-		return DECISION_ALLOWED;
+		return without_number(f, local);
+	(void)snprintf(name, sizeof(name), "i%u", listener);
+	if (flow->direction == FLOW_LOOPBACK && !service_is_echo(s) && compiled_mark(f, name) == 0)
+		return without_number(f, listener);
 	number = compiled_find(f, in, mark, in ? &flow->src : &flow->dst, s, SLOT_A);
 	if (flow->direction != FLOW_LOOPBACK || service_is_echo(s))
 		return decide(f, number, mark);

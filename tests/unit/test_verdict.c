@@ -336,7 +336,7 @@ TEST(places_outside_the_bounds_of_policy_do_not_count)
 		/* 10.5.5.5 is not an address of api-* */
 		{SEL, OUT, "settlement", US, "-", "10.5.5.5", "tcp/8443", NO, REASON_NO_RULE, NULL,
 		 NULL},
-		{ENF, OUT, "stray", US, "-", API, "tcp/8443", NO, REASON_NOT_PLACED, NULL, NULL},
+		{ENF, OUT, "stray", US, "-", API, "tcp/8443", NO, REASON_NO_IDENTITY, NULL, NULL},
 	};
 
 	check_rows(rows, ARRAY_LEN(rows));
@@ -668,7 +668,7 @@ TEST(the_answer_is_that_of_the_local_end)
 	row = (struct row){SEL, LO, "settlement", US, "backup", US, "tcp/1", NO, 0, NULL, NULL};
 	CHECK_INT(decide(&w, &row).answer, DENY_REJECT);
 	row = (struct row){SEL, LO, "backup", US, "watcher", US, "tcp/7000", NO, 0, NULL, NULL};
-	CHECK_INT(decide(&w, &row).answer, DENY_DROP);
+	CHECK_INT(decide(&w, &row).answer, DENY_REJECT);
 	policy_free(w.policy);
 }
 
