@@ -3,6 +3,7 @@
 
 #include "agent/lookup.h"
 #include "agent/owner.h"
+#include "agent/telemetry.h"
 #include "agent/workload.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -47,6 +48,8 @@ static void answer(struct agent *a, const struct queue_packet *p, enum queue_ans
 		   enum reason reason)
 {
 	(void)queue_verdict(a->queue, p->queue, p->id, what, false, 0, reason);
+	if (what == QUEUE_DROP)
+		telemetry_refused(a->telemetry, p, reason);
 }
 
 static enum slot slot_in_force(const struct agent *a)

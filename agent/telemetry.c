@@ -265,6 +265,14 @@ void telemetry_record(struct telemetry *t, json_t *record)
 	json_decref(record);
 }
 
+void telemetry_refused(struct telemetry *t, const struct queue_packet *p, enum reason reason)
+{
+	struct record draft;
+
+	if (t && explain_refused(t->explainer, p, reason, &draft) == 0)
+		take(t, &draft, NULL);
+}
+
 /* --- in -------------------------------------------------------------------------------------- */
 
 static void on_logged(void *user, const struct nflog_packet *p)

@@ -42,5 +42,9 @@ struct telemetry_totals { /* flows since the start; resync: SYNs that met a live
 };
 const struct telemetry_totals *telemetry_totals(struct telemetry *t);
 
+/* A held packet that the agent refused: the kernel logs nothing of it. t may be NULL. */
+struct queue_packet;
+void telemetry_refused(struct telemetry *t, const struct queue_packet *p, enum reason reason);
+
 /* A decision the agent itself made (queue, revocation): same record, same places. Steals record. */
 void telemetry_record(struct telemetry *t, json_t *record);

@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/conntrack.h"
 #include "agent/packet.h"
+#include "agent/queue.h"
 #include "agent/telemetry_nflog.h"
 #include "agent/telemetry_record.h"
 #include "rules/table.h"
@@ -40,4 +41,7 @@ int logged_parse(const struct nflog_packet *p, struct logged *ret);
  * when there is nothing to tell.
  */
 int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft);
+/* A packet of the queue that the agent refused with this reason. */
+int explain_refused(struct explainer *x, const struct queue_packet *p, enum reason reason,
+		    struct record *ret_draft);
 int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *ret_draft);

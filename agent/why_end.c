@@ -78,6 +78,8 @@ static int know_cgroup(struct agent *a, uint64_t id, uint32_t uid, struct why_en
 
 	if (r < 0)
 		return r;
+	if (w.host_changed) /* nobody else is told of it: a question would repeat for ever */
+		agent_touch(a, DIRTY_HOST);
 	e->process = true;
 	e->cgroup_id = id;
 	e->uid = uid;
