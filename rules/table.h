@@ -12,8 +12,8 @@
  *
  * A chain that an element of `live` can lead to must not look `live` up again: the kernel refuses
  * such a loop (EMLINK, R5). The kernel walks every path of gotos and jumps whenever an element with
- * a chain is added (nft_chain_validate), and on each path every element of `live`: so a lookup of
- * `live` stands in few chains, and those are entered from few places.
+ * a chain is added (nft_chain_validate), and on each path every element of `live`: so the base chains
+ * alone look it up, and classification comes back to them with a mark.
  */
 #pragma once
 

@@ -104,15 +104,15 @@ static void classify_in(struct builder *b)
 	RULE(b, go("unclaimed"));
 }
 
+/* These come back with the mark of a conduit, or of the identity that has none: see base(). */
 static void first_chain(struct builder *b, const char *name, const char *essential,
 			const char *classify)
 {
 	CHAIN(b, "%s", name);
 	RULE(b, set_mark(0));
 	RULE(b, jump("%s", essential));
-	RULE(b, mark_is(0), jump("%s", classify));
-	RULE(b, live());
-	RULE(b, go("unjudged"));
+	RULE(b, not(mark_is(0)), back());
+	RULE(b, go("%s", classify));
 }
 
 /* --- loopback -------------------------------------------------------------------------------- */
@@ -187,10 +187,8 @@ static void loopback_out(struct builder *b)
 	RULE(b, mark_in(SET_REDERIVE), accept_it());
 	RULE(b, mark_is(b->t->shape.unclaimed_mark), go("back_out"));
 	RULE(b, mark_is(0), go("back_out"));
-	RULE(b, not(proto_is(IPPROTO_UDP)), go("unjudged"));
-	RULE(b, not(mark_in(SET_ESSENTIAL_OWNED)), jump("is_end"));
-	RULE(b, live());
-	RULE(b, go("unjudged"));
+	RULE(b, not(proto_is(IPPROTO_UDP)), back());
+	RULE(b, not(mark_in(SET_ESSENTIAL_OWNED)), go("is_end"));
 	CHAIN(b, "lo_out");
 	RULE(b, is_original(), go("slow_known_out"));
 	RULE(b, go("lo_reply_out"));
@@ -229,9 +227,16 @@ static void resync(struct builder *b)
 	RULE(b, is_reply(), go("deny_resync"));
 	RULE(b, mark_is(mark), go("resync_unclaimed"));
 	RULE(b, mark_has(MARK_VOUCHED), go("deny_resync"));
-	RULE(b, not(mark_in(SET_NODE_CONDUITS)), jump("is_end"));
-	RULE(b, live());
-	RULE(b, go("deny_resync"));
+	RULE(b, not(mark_in(SET_NODE_CONDUITS)), go("is_end"));
+}
+
+/* A SYN that did not get through must leave the entry of a flow that ran as it is (R1). */
+static void syn_unjudged(struct builder *b)
+{
+	CHAIN(b, "syn_unjudged");
+	RULE(b, state_is(TABLE_STATE_ESTABLISHED), not(mark_is(0)), not(is_identity()),
+	     go("deny_resync"));
+	RULE(b, go("unjudged"));
 }
 
 static void syn_chain(struct builder *b, bool in)
@@ -257,8 +262,6 @@ static void answered(struct builder *b)
 	CHAIN(b, "answered");
 	RULE(b, table_mask(STMT_CT_MARK_FROM_META, MARK_NUMBER_MASK | MARK_VOUCHED, 0));
 	RULE(b, table_value(STMT_SET_META_MARK, 0));
-	RULE(b, live());
-	RULE(b, go("deny_ended"));
 }
 
 /*
@@ -270,7 +273,7 @@ static void slow_out(struct builder *b)
 	CHAIN(b, "slow_known_out");
 	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
 	RULE(b, proto_is(IPPROTO_UDP), set_mark(0));
-	RULE(b, not(mark_is(0)), go("unjudged"));
+	RULE(b, not(mark_is(0)), back());
 	RULE(b, is_original(), go("first_out"));
 	RULE(b, go("back_out"));
 	CHAIN(b, "slow_out");
@@ -283,54 +286,57 @@ static void slow_out(struct builder *b)
 
 static void slow_in(struct builder *b)
 {
+	CHAIN(b, "again_in");
+	RULE(b, set_mark(0));
+	RULE(b, is_original(), go("first_in"));
+	RULE(b, go("back_in"));
 	/* No receiver: the kernel itself answers, on the conduit. */
-	CHAIN(b, "udp_closed");
-	RULE(b, table_value(STMT_WILDCARD, 0), back());
-	RULE(b, table_value(STMT_WILDCARD, 1), back());
-	RULE(b, live());
+	CHAIN(b, "udp_receiver");
+	RULE(b, table_value(STMT_WILDCARD, 0), go("again_in"));
+	RULE(b, table_value(STMT_WILDCARD, 1), go("again_in"));
 	CHAIN(b, "slow_in");
 	RULE(b, jump("neighbours"));
 	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("deny_untracked"));
 	RULE(b, proto_is(IPPROTO_UDP), mark_in(SET_PENDING), has_verdict(), go("answered"));
 	RULE(b, table_plain(STMT_IIF_LO), go("lo_in"));
-	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
-	RULE(b, proto_is(IPPROTO_UDP), not(mark_is(0)), jump("udp_closed"));
-	RULE(b, proto_is(IPPROTO_UDP), set_mark(0));
-	RULE(b, not(mark_is(0)), go("unjudged"));
-	RULE(b, is_original(), go("first_in"));
-	RULE(b, go("back_in"));
+	RULE(b, mark_in(SET_REDERIVE), go("again_in"));
+	RULE(b, mark_is(0), go("again_in"));
+	RULE(b, proto_is(IPPROTO_UDP), go("udp_receiver"));
 }
 
 /* --- base chains ----------------------------------------------------------------------------- */
 
-/* Flows that helpers expect inherit the mark of their master and must not live on it (R4). */
+/*
+ * Flows that helpers expect inherit the mark of their master and must not live on it (R4). Other
+ * protocols than UDP are judged by their mark like TCP.
+ */
 static void datagram_chain(struct builder *b, bool in)
 {
-	const char *slow = in ? "slow_in" : "slow_out";
-
-	CHAIN(b, in ? "other_in" : "other_out");
-	RULE(b, live());
-	RULE(b, go("%s", slow));
 	CHAIN(b, in ? "datagram_in" : "datagram_out");
 	RULE(b, table_plain(STMT_CT_EXPECTED), is_original(), go(in ? "first_in" : "first_out"));
-	/* Asked before the protocol: others have no mark of live_udp, but ICMP errors that quote a
-	 * datagram of it, and their socket is the datagram's. */
+	RULE(b, not(proto_is(IPPROTO_UDP)), back());
 	FOR_LEVELS(b, level)
 	RULE(b, verdict_of(table_set(SET_LIVE_UDP, SLOT_A, level), LOAD_CT_MARK, LOAD_CGROUP));
-	RULE(b, not(proto_is(IPPROTO_UDP)), go(in ? "other_in" : "other_out"));
-	RULE(b, mark_in(SET_NODE_CONDUITS), live());
-	RULE(b, go("%s", slow));
+	RULE(b, mark_in(SET_NODE_CONDUITS), back());
+	RULE(b, go(in ? "slow_in" : "slow_out"));
 }
 
+/*
+ * `live` is looked up here and nowhere else. Bare SYNs and datagrams come to it classified; other
+ * packets are classified when it does not know their mark, and looked up once more.
+ */
 static void base(struct builder *b, bool in)
 {
 	table_add_base(b, in ? TABLE_CHAIN_IN : TABLE_CHAIN_OUT,
 		       in ? TABLE_HOOK_INPUT : TABLE_HOOK_OUTPUT);
-	/* The path of every packet: each expression spared is about one per cent of a packet. */
-	RULE(b, not(proto_is(IPPROTO_TCP)), go(in ? "datagram_in" : "datagram_out"));
-	RULE(b, table_plain(STMT_SYN_RAW), go(in ? "syn_in" : "syn_out"));
+	RULE(b, table_plain(STMT_SYN_ONLY), jump(in ? "syn_in" : "syn_out"));
+	RULE(b, not(proto_is(IPPROTO_TCP)), jump(in ? "datagram_in" : "datagram_out"));
 	RULE(b, live());
-	RULE(b, go(in ? "slow_in" : "slow_out"));
+	RULE(b, table_plain(STMT_SYN_ONLY), go("syn_unjudged"));
+	RULE(b, proto_is(IPPROTO_UDP), go("unjudged"));
+	RULE(b, jump(in ? "slow_in" : "slow_out"));
+	RULE(b, live());
+	RULE(b, go("unjudged"));
 }
 
 void table_paths(struct builder *b)
@@ -357,6 +363,7 @@ void table_paths(struct builder *b)
 	answered(b);
 	slow_out(b);
 	slow_in(b);
+	syn_unjudged(b);
 	for (int in = 0; in <= 1; in++) {
 		syn_chain(b, in != 0);
 		datagram_chain(b, in != 0);
