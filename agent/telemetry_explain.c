@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/telemetry_explain.h"
+
+#include "agent/lookup.h"
+#include "agent/owner.h"
+#include "agent/workload.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "rules/marks.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+
+#include <linux/netfilter.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOPBACK_IFINDEX 1
+
+/* One end of a flow, as far as this host knows it. */
+struct known_end {
+	bool has_socket;
+	struct socket_info socket;
+	struct flow_end end;
+	char cgroup[WORKLOAD_PATH_MAX];
+	int identity; /* of the policy in force; -1 */
+	bool ambiguous, has_uid;
+};
+
+struct explainer {
+	struct agent *agent;
+	struct owner *owner;
+	struct known_end from, to;
+};
+
+/* What a message is about, turned so that `from` opened the flow. */
+struct about {
+	struct addr src, dst;
+	uint16_t sport, dport; /* dport: the type for ICMP */
+	uint8_t l4proto;
+	bool ports, loopback;
+	bool from_here, to_here;
+	uint32_t ifindex, mark;
+};
+
+int explainer_new(struct agent *a, struct owner *owner, struct explainer **ret, struct err *err)
+{
+	struct explainer *x = mem_calloc(1, sizeof(*x));
+
+	if (!x)
+		return err_set(err, ENOMEM, "out of memory");
+	x->agent = a;
+	x->owner = owner;
+	*ret = x;
+	return 0;
+}
+
+void explainer_free(struct explainer *x)
+{
+	free(x);
+}
+
+static enum slot slot_in_force(const struct agent *a)
+{
+	return agent_edition(a) == &a->candidate ? SLOT_B : SLOT_A;
+}
+
+/* --- the log line ---------------------------------------------------------------------------- */
+
+int logged_parse(const struct nflog_packet *p, struct logged *ret)
+{
+	struct logged l = {.mark = p->mark, .has_uid = p->has_uid, .uid = p->uid};
+	int r = table_log_parse(p->prefix, &l.decision, &l.why);
+
+	if (r < 0)
+		return r;
+	r = packet_parse(p->payload, p->len, &l.packet);
+	if (r < 0 && r != -EPROTONOSUPPORT)
+		return r;
+	l.unsupported = r < 0;
+	l.out = p->hook == NF_INET_LOCAL_OUT;
+	l.ifindex = l.out ? p->ifindex_out : p->ifindex_in;
+	*ret = l;
+	return 0;
+}
+
+/* --- ends ------------------------------------------------------------------------------------ */
+
+/* Ids of all ancestors of a cgroup, by walking down its path. */
+static void find_ancestors(struct agent *a, const char *path, struct flow_end *e)
+{
+	char part[WORKLOAD_PATH_MAX];
+	size_t level = 0;
+
+	for (const char *p = path; *p && level < CGROUP_LEVEL_MAX; level++) {
+		size_t len;
+
+		p += strspn(p, "/");
+		if (!*p)
+			return;
+		p += strcspn(p, "/");
+		len = (size_t)(p - path);
+		if (len >= sizeof(part))
+			return;
+		memcpy(part, path, len);
+		part[len] = '\0';
+		e->cgroups[level] = workloads_cgroup_id(a->workloads, part);
+	}
+}
+
+static void know_socket(struct explainer *x, const struct socket_info *s, struct known_end *k)
+{
+	struct agent *a = x->agent;
+	struct workload_answer w;
+
+	k->has_socket = true;
+	k->socket = *s;
+	k->end.has_socket = true;
+	k->end.uid = s->uid;
+	k->has_uid = true;
+	if (workloads_cgroup_path(a->workloads, s->cgroup_id, k->cgroup, sizeof(k->cgroup)) < 0)
+		k->cgroup[0] = '\0';
+	find_ancestors(a, k->cgroup, &k->end);
+	if (workloads_resolve(a->workloads, slot_in_force(a), s->cgroup_id, s->uid, &w) < 0)
+		return;
+	if (w.host_changed) /* nobody else is told of it: a question would repeat for ever */
+		agent_touch(a, DIRTY_HOST);
+	k->identity = w.what == WORKLOAD_IDENTITY ? w.identity : -1;
+	k->ambiguous = w.what == WORKLOAD_AMBIGUOUS;
+}
+
+static void find_caller(struct explainer *x, const struct about *b)
+{
+	struct socket_tuple t = {.l4proto = b->l4proto,
+				 .local = b->src,
+				 .remote = b->dst,
+				 .local_port = b->sport,
+				 .remote_port = b->dport,
+				 .ifindex = b->ifindex};
+	struct socket_info s;
+
+	if (owner_find(x->owner, &t, &s) == 0)
+		know_socket(x, &s, &x->from);
+}
+
+static void find_called(struct explainer *x, const struct about *b)
+{
+	struct socket_tuple t = {.l4proto = b->l4proto,
+				 .local = b->dst,
+				 .remote = b->src,
+				 .local_port = b->dport,
+				 .remote_port = b->sport,
+				 .ifindex = b->ifindex};
+	struct socket_info s;
+
+	if (owner_find(x->owner, &t, &s) == 0)
+		know_socket(x, &s, &x->to);
+}
+
+/* The identity that the kernel found, where the socket is gone. */
+static int identity_of_mark(const struct agent *a, uint32_t mark)
+{
+	const struct generation *gen = agent_edition(a)->gen;
+
+	if (mark < MARK_IDENTITY_MIN || mark > MARK_IDENTITY_MAX)
+		return -1;
+	for (size_t i = 0; gen && i < gen->local_count; i++) {
+		if (gen->locals[i].mark == mark)
+			return (int)gen->locals[i].index;
+	}
+	return -1;
+}
+
+/*
+ * A process group of the identity in the place of a socket that is gone. Which one it was is only
+ * known where there is one.
+ */
+static void know_workload(struct explainer *x, struct known_end *k)
+{
+	struct agent *a = x->agent;
+	const struct host *host = workloads_host(a->workloads, slot_in_force(a));
+	struct host_workload found = {0};
+	size_t count = 0;
+
+	for (size_t i = 0; host && i < host->workload_count; i++) {
+		const struct host_workload *w = &host->workloads[i];
+
+		if ((int)w->identity != k->identity || w->ingress_only || w->level == 0 ||
+		    w->level > CGROUP_LEVEL_MAX || (w->has_uid && k->has_uid && w->uid != k->end.uid))
+			continue;
+		if (count++ == 0)
+			found = *w;
+	}
+	if (count == 0)
+		return;
+	k->end.has_socket = true;
+	k->end.cgroups[found.level - 1] = found.cgroup_id;
+	if (found.has_uid)
+		k->end.uid = found.uid;
+	if (count > 1 || workloads_cgroup_path(a->workloads, found.cgroup_id, k->cgroup,
+					       sizeof(k->cgroup)) < 0)
+		k->cgroup[0] = '\0';
+	else
+		k->has_uid |= found.has_uid;
+}
+
+static void find_ends(struct explainer *x, const struct about *b, const struct logged *l)
+{
+	bool sockets = b->l4proto == IPPROTO_TCP || b->l4proto == IPPROTO_UDP;
+	struct known_end *local = b->from_here ? &x->from : &x->to;
+
+	memset(&x->from, 0, sizeof(x->from));
+	memset(&x->to, 0, sizeof(x->to));
+	x->from.identity = x->to.identity = -1;
+	if (b->from_here && sockets)
+		find_caller(x, b);
+	if (b->to_here && sockets)
+		find_called(x, b);
+	if (local->has_socket)
+		return;
+	if (l && l->has_uid && l->out) {
+		local->end.uid = l->uid;
+		local->has_uid = true;
+	}
+	if (local->identity < 0)
+		local->identity = identity_of_mark(x->agent, b->mark);
+	if (local->identity >= 0)
+		know_workload(x, local);
+}
+
+/* --- which way round ------------------------------------------------------------------------- */
+
+static void turn(struct about *b)
+{
+	struct addr addr = b->src;
+	uint16_t port = b->sport;
+	bool here = b->from_here;
+
+	b->src = b->dst;
+	b->dst = addr;
+	b->sport = b->dport;
+	b->dport = port;
+	b->from_here = b->to_here;
+	b->to_here = here;
+}
+
+static void about_packet(const struct logged *l, struct about *b)
+{
+	const struct packet *p = &l->packet;
+	bool ports = !l->unsupported && (p->l4proto == IPPROTO_TCP || p->l4proto == IPPROTO_UDP);
+
+	*b = (struct about){
+		.src = p->src,
+		.dst = p->dst,
+		.sport = ports ? p->sport : 0,
+		.dport = ports ? p->dport : p->icmp_type,
+		.l4proto = p->l4proto,
+		.ports = ports,
+		.loopback = l->ifindex == LOOPBACK_IFINDEX,
+		.from_here = l->out,
+		.to_here = !l->out,
+		.ifindex = l->ifindex,
+	};
+	/* Deny chains copy the entry's mark there; what is let pass has somebody else's mark. */
+	if (l->decision == TABLE_LOG_DENY && l->why != TABLE_LOG_UNTRACKED)
+		b->mark = l->mark;
+	if (b->loopback) {
+		b->from_here = b->to_here = true;
+		b->ifindex = 0;
+	}
+}
+
+/* Whether the end of this host is one that others call. */
+static bool is_listener(struct explainer *x, const struct about *b)
+{
+	struct socket_info s;
+
+	return owner_find_listener(x->owner, b->l4proto, b->from_here ? &b->src : &b->dst,
+				   b->from_here ? b->sport : b->dport, &s) == 0;
+}
+
+/*
+ * A packet of a live flow may be an answer. Conntrack knows who opened it, but it may have seen the
+ * flow in the wrong direction first (R22): then the conduit knows, or the listening socket.
+ */
+static void turn_to_opener(struct explainer *x, const struct logged *l, struct about *b)
+{
+	const struct generation *gen = NULL;
+	const struct conduit *c;
+	struct ct_flow tuple = {.src = b->src,
+				.dst = b->dst,
+				.sport = b->ports ? b->sport : l->packet.icmp_id,
+				.dport = b->ports ? b->dport : 0,
+				.l4proto = b->l4proto,
+				.icmp_type = l->packet.icmp_type};
+	struct ct_flow f;
+	bool answer;
+
+	if (l->packet.l4proto == IPPROTO_TCP &&
+	    (l->packet.tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN &&
+	    l->why != TABLE_LOG_RESYNC)
+		return;
+	if (l->unsupported || conntrack_find(x->agent->conntrack, &tuple, &f, NULL) < 0)
+		return;
+	/* The entry of a refused flow has got another mark since. */
+	if (l->decision != TABLE_LOG_DENY)
+		b->mark = f.mark;
+	answer = !addr_eq(&f.src, &b->src) || (b->ports && f.sport != b->sport);
+	c = agent_conduit(x->agent, b->mark, &gen);
+	if (c && !b->loopback && (c->flags & (CONDUIT_OUT | CONDUIT_IN)))
+		answer = ((c->flags & CONDUIT_OUT) != 0) != b->from_here;
+	else if (b->l4proto == IPPROTO_TCP && !b->loopback)
+		answer = is_listener(x, b) == b->from_here;
+	if (answer && b->ports)
+		turn(b);
+}
+
+/* --- reasons --------------------------------------------------------------------------------- */
+
+static void flow_of(const struct explainer *x, const struct about *b, struct flow *f)
+{
+	*f = (struct flow){
+		.direction = b->loopback ? FLOW_LOOPBACK : b->from_here ? FLOW_OUT : FLOW_IN,
+		.src = b->src,
+		.dst = b->dst,
+		.l4proto = b->l4proto,
+		.dport = b->dport,
+		.source = x->from.end,
+		.destination = x->to.end,
+	};
+}
+
+static bool service_of(const struct about *b, struct service *ret)
+{
+	char text[RECORD_SERVICE_MAX];
+
+	record_service(text, b->l4proto, b->dport);
+	return service_parse(text, ret) == 0;
+}
+
+/* By names: for a local end whose socket is gone, but not its identity. */
+static int ask_by_name(const struct compile_input *in, enum node_mode mode,
+		       const struct explainer *x, const struct about *b, struct verdict *v)
+{
+	struct verdict_question q = {
+		.from_identity = x->from.identity,
+		.to_identity = x->to.identity,
+		.from_node = b->from_here ? x->agent->config.node : NULL,
+		.to_node = b->to_here ? x->agent->config.node : NULL,
+		.from_address = &b->src,
+		.to_address = &b->dst,
+	};
+
+	if (!service_of(b, &q.service))
+		return -EINVAL;
+	return verdict_explain(in, mode, &q, v, NULL);
+}
+
+static int ask_oracle(const struct explainer *x, const struct about *b, struct verdict *v)
+{
+	struct agent *a = x->agent;
+	const struct policy *policy = agent_edition(a)->policy;
+	const struct known_end *local = b->from_here ? &x->from : &x->to;
+	const struct host *host;
+	struct compile_input in;
+	struct flow f;
+
+	if (!policy)
+		return -ENOENT;
+	agent_compile_input(a, policy, &in);
+	host = workloads_host(a->workloads, slot_in_force(a));
+	if (!host)
+		return -ENOMEM;
+	in.addresses = host->addresses;
+	in.address_count = host->address_count;
+	if (!local->end.has_socket && local->identity >= 0)
+		return ask_by_name(&in, a->mode, x, b, v);
+	flow_of(x, b, &f);
+	return verdict_decide(&in, host, a->mode, &f, v, NULL);
+}
+
+/* A conduit was found once and is not live any more. */
+static enum reason ended_reason(const struct verdict *v, const struct conduit *c)
+{
+	if (v->decision != DECISION_ALLOWED)
+		return v->reason;
+	if (!c)
+		return REASON_WRONG_STATE;
+	switch ((enum live_verdict)c->verdict) {
+	case LIVE_LEASED:
+	case LIVE_LEASED_WATCHED:
+		return REASON_LEASE_ENDED;
+	case LIVE_ASK:
+		return REASON_ATTEST_UNAVAILABLE;
+	case LIVE_NONE:
+	case LIVE_ACCEPT:
+	case LIVE_WATCHED:
+	case LIVE_REFUSED_REPLY:
+	case LIVE_SINGLE_COUNT:
+	case LIVE_PAIR_BASE:
+		break;
+	}
+	return REASON_WRONG_STATE;
+}
+
+static enum reason find_reason(const struct logged *l, const struct verdict *v,
+			       const struct conduit *c, const struct known_end *local)
+{
+	switch (l->why) {
+	case TABLE_LOG_RULE:
+		return v->decision != DECISION_ALLOWED ? v->reason : REASON_NO_RULE;
+	case TABLE_LOG_ENDED:
+		return ended_reason(v, c);
+	case TABLE_LOG_END:
+		return REASON_RECEIVER_CHANGED;
+	case TABLE_LOG_UNKNOWN:
+		return local->ambiguous ? REASON_AMBIGUOUS : REASON_UNKNOWN_CGROUP;
+	case TABLE_LOG_UNTRACKED:
+		/* Nobody can tell an entry kept out from a packet that fits none: TCP mostly is
+		 * the latter. */
+		return l->packet.l4proto == IPPROTO_TCP ? REASON_WRONG_STATE : REASON_UNTRACKED;
+	case TABLE_LOG_RESYNC:
+		return REASON_RESYNC;
+	case TABLE_LOG_WHY_COUNT:
+		break;
+	}
+	return REASON_NO_RULE;
+}
+
+/* --- drafts ---------------------------------------------------------------------------------- */
+
+static const char *node_of(const struct agent *a, const struct addr *addr)
+{
+	const struct view *v = a->view;
+
+	for (size_t i = 0; v && i < v->node_count; i++) {
+		for (size_t k = 0; k < v->nodes[i].address_count; k++) {
+			if (addr_eq(&v->nodes[i].addresses[k], addr))
+				return v->nodes[i].node;
+		}
+	}
+	for (size_t i = 0; v && i < v->peer_count; i++) {
+		for (size_t k = 0; k < v->peers[i].address_count; k++) {
+			if (addr_eq(&v->peers[i].addresses[k], addr))
+				return v->peers[i].node;
+		}
+	}
+	return NULL;
+}
+
+static bool serves(const struct view_peer *peer, const struct identity *id, const struct service *s)
+{
+	const struct service *list = peer->has_services ? peer->services : id->serves;
+	size_t count = peer->has_services ? peer->service_count : id->serves_count;
+
+	for (size_t i = 0; i < count; i++) {
+		if (service_covers(&list[i], s))
+			return true;
+	}
+	return false;
+}
+
+/* Who is called at an address of another node: the one that serves it there, or the only one. */
+static int identity_called(const struct agent *a, const struct about *b)
+{
+	const struct view *v = a->view;
+	const struct policy *p = agent_edition(a)->policy;
+	struct service service;
+	int only = -1;
+	size_t count = 0;
+
+	if (!b->ports || !service_of(b, &service))
+		return -1;
+	for (size_t i = 0; v && p && i < v->peer_count; i++) {
+		for (size_t k = 0; k < v->peers[i].address_count; k++) {
+			int id;
+
+			if (!addr_eq(&v->peers[i].addresses[k], &b->dst))
+				continue;
+			id = policy_find_identity(p, v->peers[i].identity);
+			if (id >= 0 && serves(&v->peers[i], &p->identities[id], &service))
+				return id;
+			only = id;
+			count++;
+		}
+	}
+	return count == 1 ? only : -1;
+}
+
+static void draft_end(const struct agent *a, const struct known_end *k, bool here, int identity,
+		      const struct about *b, bool is_from, struct record_end *e)
+{
+	const struct policy *p = agent_edition(a)->policy;
+
+	*e = (struct record_end){
+		.address = is_from ? b->src : b->dst,
+		.port = is_from ? b->sport : b->dport,
+		.has_port = b->ports,
+	};
+	if (here && k->identity >= 0)
+		identity = k->identity;
+	/* A caller whom nobody vouched for is its node: an address cannot tell who it is (R19). */
+	if (identity < 0 && !here && !is_from)
+		identity = identity_called(a, b);
+	if (p && identity >= 0 && (size_t)identity < p->identity_count)
+		e->identity = p->identities[identity].path;
+	e->node = here ? a->config.node : node_of(a, &e->address);
+	if (here && k->cgroup[0])
+		e->cgroup = k->cgroup;
+	e->has_uid = here && k->has_uid;
+	e->uid = k->end.uid;
+}
+
+static void draft_common(const struct explainer *x, const struct about *b, int from, int to,
+			 struct record *d)
+{
+	const struct agent *a = x->agent;
+	const struct edition *e = agent_edition(a);
+
+	d->count = 1;
+	d->l4proto = b->l4proto;
+	d->direction = b->from_here ? RECORD_OUT : RECORD_IN;
+	record_service(d->service, b->l4proto, b->dport);
+	d->digest = e->digest[0] ? e->digest : NULL;
+	d->view_sequence = a->view ? a->view->sequence : 0;
+	draft_end(a, &x->from, b->from_here, from, b, true, &d->from);
+	draft_end(a, &x->to, b->to_here, to, b, false, &d->to);
+}
+
+static int party_identity(const struct agent *a, const struct generation *gen,
+			  const struct conduit *c, bool from)
+{
+	const char *path = c ? gen->parties[from ? c->from : c->to].identity : NULL;
+
+	return path && agent_edition(a)->policy ?
+		       policy_find_identity(agent_edition(a)->policy, path) :
+		       -1;
+}
+
+static const char *rule_of(const struct generation *gen, const struct conduit *c)
+{
+	return c && c->rule != RULE_NONE && c->rule < gen->rule_count ? gen->rule_names[c->rule] :
+									NULL;
+}
+
+/* How well the far end is known: loopback by this host's own kernel, others by their address. */
+static uint8_t assurance_of(const struct about *b, const struct record *d)
+{
+	const struct record_end *far = b->from_here ? &d->to : &d->from;
+
+	if (b->mark < MARK_IDENTITY_MIN && (b->mark & MARK_VOUCHED))
+		return RECORD_ATTESTED;
+	if (b->loopback)
+		return far->identity ? RECORD_ATTESTED : RECORD_NONE;
+	return far->identity || far->node ? RECORD_MAPPED : RECORD_NONE;
+}
+
+/* The conduit that the flow had, or the one that its ends would have. */
+static const struct conduit *conduit_of(const struct explainer *x, const struct about *b,
+					const struct generation **ret_gen)
+{
+	const struct conduit *c = agent_conduit(x->agent, b->mark, ret_gen);
+	const struct known_end *local = b->from_here ? &x->from : &x->to;
+
+	if (c || local->identity < 0 || b->loopback)
+		return c;
+	*ret_gen = agent_edition(x->agent)->gen;
+	return lookup_conduit(*ret_gen, (uint32_t)local->identity,
+			      b->from_here ? LOOKUP_OUT : LOOKUP_IN, b->from_here ? &b->dst : &b->src,
+			      b->l4proto, b->dport);
+}
+
+/* The socket may be gone; the conduit knows whose it was. */
+static void know_parties(struct explainer *x, const struct about *b, const struct generation *gen,
+			 const struct conduit *c)
+{
+	struct known_end *local = b->from_here ? &x->from : &x->to;
+
+	if (local->has_socket || local->end.has_socket)
+		return;
+	local->identity = party_identity(x->agent, gen, c, b->from_here);
+	if (local->identity >= 0)
+		know_workload(x, local);
+}
+
+static const struct known_end *local_end(const struct explainer *x, const struct about *b)
+{
+	return b->from_here ? &x->from : &x->to;
+}
+
+/*
+ * A host that observes lets the first packet of a new cgroup pass without a question. What would
+ * have been denied is what the answer would have said, and that is known by now.
+ */
+static bool nobody_was_asked(const struct logged *l)
+{
+	return l->decision == TABLE_LOG_WOULD && l->why == TABLE_LOG_UNKNOWN;
+}
+
+int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft)
+{
+	struct verdict v = {.decision = DECISION_DENIED, .reason = REASON_NO_RULE, .rule = -1,
+			    .nearest = -1, .from_identity = -1, .to_identity = -1};
+	const struct policy *policy = agent_edition(x->agent)->policy;
+	const struct generation *gen = NULL;
+	struct record d = {.refs = 0};
+	const struct conduit *c;
+	struct about b;
+	bool asked;
+
+	about_packet(l, &b);
+	turn_to_opener(x, l, &b);
+	find_ends(x, &b, l);
+	c = agent_conduit(x->agent, b.mark, &gen);
+	if (c)
+		know_parties(x, &b, gen, c);
+	asked = ask_oracle(x, &b, &v) == 0 && local_end(x, &b)->end.has_socket;
+	c = conduit_of(x, &b, &gen);
+	d.decision = l->decision == TABLE_LOG_DENY ? DECISION_DENIED : DECISION_WOULD_DENY;
+	d.reason = (uint8_t)find_reason(l, &v, c, local_end(x, &b));
+	if (asked && nobody_was_asked(l)) {
+		if (v.decision == DECISION_ALLOWED)
+			return -ENOENT;
+		d.reason = (uint8_t)v.reason;
+	}
+	d.conduit = c ? c->number : 0;
+	if (v.rule >= 0)
+		d.rule = policy->rules[v.rule].name;
+	else if (d.reason != REASON_NO_RULE)
+		d.rule = rule_of(gen, c);
+	draft_common(x, &b, party_identity(x->agent, gen, c, true),
+		     party_identity(x->agent, gen, c, false), &d);
+	if (b.loopback && !l->out)
+		d.direction = RECORD_IN;
+	d.assurance = assurance_of(&b, &d);
+	*ret_draft = d;
+	return 0;
+}
+
+int explain_refused(struct explainer *x, const struct queue_packet *p, enum reason reason,
+		    struct record *ret_draft)
+{
+	struct logged l = {
+		.decision = TABLE_LOG_DENY,
+		.why = TABLE_LOG_UNKNOWN,
+		.packet = p->packet,
+		.out = p->hook == NF_INET_LOCAL_OUT,
+		.unsupported = p->unsupported,
+		.has_uid = p->has_uid,
+		.uid = p->uid,
+		.ifindex = p->hook == NF_INET_LOCAL_OUT ? p->ifindex_out : p->ifindex_in,
+	};
+	int r = explain_logged(x, &l, ret_draft);
+
+	ret_draft->reason = (uint8_t)reason;
+	return r;
+}
+
+/* --- allowed flows --------------------------------------------------------------------------- */
+
+static bool is_own(struct agent *a, const struct addr *addr)
+{
+	const struct host *host = workloads_host(a->workloads, slot_in_force(a));
+
+	for (size_t i = 0; host && i < host->address_count; i++) {
+		if (addr_eq(&host->addresses[i], addr))
+			return true;
+	}
+	return addr_is_loopback(addr);
+}
+
+static void about_flow(struct explainer *x, const struct ct_flow *f, struct about *b)
+{
+	bool ports = f->l4proto == IPPROTO_TCP || f->l4proto == IPPROTO_UDP;
+
+	*b = (struct about){
+		.src = f->src,
+		.dst = f->reply_src, /* behind destination NAT, where classification looks */
+		.sport = ports ? f->sport : 0,
+		.dport = ports ? f->reply_sport : f->icmp_type,
+		.l4proto = f->l4proto,
+		.ports = ports,
+		.mark = f->mark,
+	};
+	b->from_here = is_own(x->agent, &b->src);
+	b->to_here = is_own(x->agent, &b->dst);
+	b->loopback = b->from_here && b->to_here;
+}
+
+int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *ret_draft)
+{
+	bool unclaimed = f->mark >= MARK_UNCLAIMED_MIN && f->mark <= MARK_UNCLAIMED_MAX;
+	const struct generation *gen = NULL;
+	const struct conduit *c = agent_conduit(x->agent, f->mark, &gen);
+	struct record d = {.decision = DECISION_ALLOWED};
+	struct about b;
+
+	/* Mark 0: passed because the mode observes, and the log tells of it. Others are pending. */
+	if (!c && !unclaimed)
+		return -ENOENT;
+	about_flow(x, f, &b);
+	find_ends(x, &b, NULL);
+	if (c)
+		know_parties(x, &b, gen, c);
+	d.reason = unclaimed			    ? REASON_UNCLAIMED :
+		   (c->flags & CONDUIT_ESSENTIAL) ? REASON_ESSENTIAL :
+		   (f->mark & MARK_UNAVAILABLE)   ? REASON_ALLOWED_UNAVAILABLE :
+						    REASON_PERMITTED;
+	d.conduit = c ? c->number : 0;
+	d.rule = rule_of(gen, c);
+	draft_common(x, &b, party_identity(x->agent, gen, c, true),
+		     party_identity(x->agent, gen, c, false), &d);
+	d.assurance = assurance_of(&b, &d);
+	*ret_draft = d;
+	return 0;
+}
