@@ -109,7 +109,17 @@ must() {
 	exit 1
 }
 
+# A sanitized agent ends at its first mistake, and enforcement goes on without it: look.
+sane() {
+	local host
+	for host in "${HOSTS[@]}"; do
+		grep -m 1 -sE 'runtime error:|Sanitizer' "$WORK/$host/agent.log" || continue
+		fail "agent of $host" "the sanitizer stopped it"
+	done
+}
+
 finish_tests() {
+	sane >&2
 	[ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ]
 	exit
 }
