@@ -174,7 +174,8 @@ int ct_message_parse(const struct nlmsghdr *h, struct ct_flow *ret)
 	uint32_t status;
 	int r;
 
-	if (mnl_nlmsg_get_payload_len(h) < sizeof(*g))
+	/* libmnl rounds the length up and would read behind an odd one. */
+	if (h->nlmsg_len % MNL_ALIGNTO || mnl_nlmsg_get_payload_len(h) < sizeof(*g))
 		return -EBADMSG;
 	g = mnl_nlmsg_get_payload(h);
 	if (g->nfgen_family != AF_INET && g->nfgen_family != AF_INET6)

@@ -69,7 +69,8 @@ int nflog_message_parse(const struct nlmsghdr *h, struct nflog_packet *ret)
 	const struct nfulnl_msg_packet_hdr *header;
 	struct nflog_packet p = {.hook = 0};
 
-	if (mnl_nlmsg_get_payload_len(h) < sizeof(struct nfgenmsg) ||
+	/* libmnl rounds the length up and would read behind an odd one. */
+	if (h->nlmsg_len % MNL_ALIGNTO || mnl_nlmsg_get_payload_len(h) < sizeof(struct nfgenmsg) ||
 	    mnl_attr_parse(h, sizeof(struct nfgenmsg), keep_attr, list) != MNL_CB_OK)
 		return -EBADMSG;
 	if (!list[NFULA_PACKET_HDR] || !list[NFULA_PAYLOAD] ||
