@@ -43,6 +43,23 @@ static int delete_probe(struct probe *p)
 	return send_probe(p);
 }
 
+static int take_nothing(const struct nlmsghdr *h, void *user)
+{
+	(void)h;
+	(void)user;
+	return MNL_CB_OK;
+}
+
+/* A transaction that is refused costs the kernel a grace period, about 14 ms: ask before. */
+static void delete_leftover(struct probe *p)
+{
+	const struct nft_request get = {
+		.type = NFT_MSG_GETTABLE, .table = p->table, .take = take_nothing};
+
+	if (nft_read(p->n, &get) == 0)
+		(void)delete_probe(p);
+}
+
 static bool can_create(struct probe *p, uint32_t flags)
 {
 	int r;
@@ -173,7 +190,7 @@ int nft_probe(struct nft *n, struct err *err)
 	batch_init(&p.batch);
 	/* The name is cut where it is long: it needs to be short enough and not ours. */
 	(void)snprintf(p.table, sizeof(n->table), "%.20s_probe", n->table);
-	(void)delete_probe(&p);
+	delete_leftover(&p);
 	*f = (struct nft_features){0};
 	f->persist = can_create(&p, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST);
 	f->owner = f->persist || can_create(&p, NFT_TABLE_F_OWNER);
