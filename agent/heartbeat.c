@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define BEAT_US 1000000
+/* Ports of listeners live five seconds without us (R21). */
+#define LISTENER_BEATS 2
 /* Executables and groups cannot be watched, only looked at again. */
 #define REFRESH_BEATS 5
 /* wall_highest is written so often, to notice a clock that starts in the past after a reboot. */
@@ -93,6 +95,9 @@ static int on_beat(sd_event_source *s, uint64_t usec, void *user)
 	a->beats++;
 	if (nft_heartbeat(a->nft, &err) < 0)
 		log_error("heartbeat: %s", err.text);
+	if (a->beats % LISTENER_BEATS == 0 && a->applied &&
+	    nft_listeners_renew(a->nft, a->applied, &err) < 0)
+		log_error("listeners: %s", err.text);
 	heartbeat_clock(a);
 	check_jumps(a);
 	due(a);

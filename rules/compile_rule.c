@@ -281,6 +281,17 @@ static int rank_rules(struct compile *c, struct place *p)
 	return 0;
 }
 
+/* Containing an incident must not only be recorded: it ends an identity's observe mode. */
+static void contain(struct compile *c, const struct place *p)
+{
+	for (size_t i = 0; i < c->g->local_count; i++) {
+		struct local_identity *l = &c->g->locals[i];
+
+		if (p->identity_revoked[l->index] || p->identity_quarantined[l->index])
+			l->observe = false;
+	}
+}
+
 int compile_rule_states(struct compile *c, struct place *p)
 {
 	const struct policy *policy = p->policy;
@@ -294,8 +305,10 @@ int compile_rule_states(struct compile *c, struct place *p)
 	if (!p->rules || !p->rule_revoked || !p->identity_revoked || !p->identity_quarantined ||
 	    !p->network_revoked)
 		return compile_no_memory(c);
-	if (!p->ghost)
+	if (!p->ghost) {
 		apply_overlay(c, p);
+		contain(c, p);
+	}
 	r = rank_rules(c, p);
 	if (r == 0)
 		r = list_rules(c, p, true, &p->out_rules, &p->out_first);

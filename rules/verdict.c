@@ -81,11 +81,13 @@ enum vote { VOTE_PASS, VOTE_RECORD, VOTE_DENY };
 static enum vote end_vote(const struct compile_input *in, enum node_mode mode, int owner)
 {
 	const struct policy *p = in->policy;
-	bool misplaced = owner_is_misplaced(in, owner);
 
 	if (owner == OWNER_NONE)
 		return mode == MODE_ENFORCE ? VOTE_DENY : VOTE_PASS;
-	if (mode == MODE_OBSERVE || (p->identities[owner].observe && !misplaced))
+	if (mode == MODE_OBSERVE)
+		return VOTE_RECORD;
+	if (p->identities[owner].observe && !owner_is_misplaced(in, owner) &&
+	    !identity_is_contained(in, (uint32_t)owner))
 		return VOTE_RECORD;
 	return VOTE_DENY;
 }

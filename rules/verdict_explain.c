@@ -103,7 +103,9 @@ static bool refused_by(const struct explained *e, int owner, bool egress, struct
 {
 	const struct policy *p = e->in->policy;
 
-	if (owner >= 0 && (e->mode == MODE_OBSERVE || p->identities[owner].observe)) {
+	if (owner >= 0 &&
+	    (e->mode == MODE_OBSERVE ||
+	     (p->identities[owner].observe && !identity_is_contained(e->in, (uint32_t)owner)))) {
 		v->decision = DECISION_WOULD_DENY;
 		return true;
 	}

@@ -179,6 +179,24 @@ static bool revocation_hits(const struct policy *p, const struct overlay_revoked
 	return false;
 }
 
+bool identity_is_contained(const struct compile_input *in, uint32_t identity)
+{
+	const struct party_ref party = {.kind = PARTY_IDENTITY, .index = identity};
+	const char *path = in->policy->identities[identity].path;
+	const struct overlay *o = in->overlay;
+
+	for (size_t i = 0; o != NULL && i < o->revoked_count; i++) {
+		if (o->revoked[i].kind != REVOKED_RULE && still(in, o->revoked[i].until) &&
+		    revocation_hits(in->policy, &o->revoked[i], NULL, &party))
+			return true;
+	}
+	for (size_t i = 0; o != NULL && i < o->quarantined_count; i++) {
+		if (str_eq(o->quarantined[i].identity, path))
+			return true;
+	}
+	return false;
+}
+
 static bool revoked(const struct question *q, const struct rule *rule,
 		    const struct party_ref *party, struct match *m)
 {

@@ -37,6 +37,12 @@ int owner_of_listener(const struct compile_input *in, const struct host *host,
 		      const struct flow_end *end, uint8_t l4proto, uint16_t port);
 bool owner_is_misplaced(const struct compile_input *in, int owner);
 
+/*
+ * An operator revoked or quarantined the identity: then its observe mode is over, because containing
+ * an incident must not only be recorded.
+ */
+bool identity_is_contained(const struct compile_input *in, uint32_t identity);
+
 /* How an end refuses: the identity's answer, else the policy's. */
 enum deny_answer owner_answer(const struct policy *p, int owner, bool egress);
 

@@ -294,6 +294,11 @@ TEST(answers_and_modes_are_known_by_identity_and_by_shut_conduit)
 		CHECK(compiled_has_mark(&f, SET_DENY_OUT_DROP, f.g->conduits[i].number) == !open);
 	}
 	CHECK_UINT(compiled_count(&f, SET_DENY_IN_REJECT), 0);
+
+	/* Containing an incident ends observe mode. */
+	compiled_revoke(&f, REVOKED_IDENTITY, "prod/a");
+	compiled_run(&f);
+	CHECK_UINT(compiled_count(&f, SET_OBSERVE_WHO), 0);
 }
 
 /* --- essentials ------------------------------------------------------------------------------ */
