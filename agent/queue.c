@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
@@ -87,19 +88,11 @@ static int send_verdict(struct queue *q, uint16_t number, uint32_t id, uint32_t 
 			const uint32_t *mark)
 {
 	_Alignas(struct nlmsghdr) char buffer[VERDICT_BYTES];
-	struct nfqnl_msg_verdict_hdr header = {.verdict = htonl(verdict), .id = htonl(id)};
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
-	struct nfgenmsg *g;
+	struct nlmsghdr *h = nfq_nlmsg_put(buffer, NFQNL_MSG_VERDICT, number);
 
-	h->nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT;
-	h->nlmsg_flags = NLM_F_REQUEST;
-	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
-	g->nfgen_family = AF_UNSPEC;
-	g->version = NFNETLINK_V0;
-	g->res_id = htons(number);
-	mnl_attr_put(h, NFQA_VERDICT_HDR, sizeof(header), &header);
+	nfq_nlmsg_verdict_put(h, (int)id, (int)verdict);
 	if (mark != NULL)
-		mnl_attr_put_u32(h, NFQA_MARK, htonl(*mark));
+		nfq_nlmsg_verdict_put_mark(h, *mark);
 	return mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0 ? -errno : 0;
 }
 
@@ -163,49 +156,35 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
 
 /* --- packets --------------------------------------------------------------------------------- */
 
-struct message {
-	struct queue_packet p;
-	const struct nlattr *payload;
-	bool has_header;
-};
-
+/* Lengths were checked by nfq_nlmsg_parse(); what is absent is zero. */
 static uint32_t attr_be32(const struct nlattr *a)
 {
-	return mnl_attr_get_payload_len(a) >= 4 ? ntohl(mnl_attr_get_u32(a)) : 0;
+	return a != NULL ? ntohl(mnl_attr_get_u32(a)) : 0;
 }
 
-static int take_attribute(const struct nlattr *a, void *user)
+/* False when the message cannot be answered: no packet id. */
+static bool read_message(const struct nlmsghdr *h, struct queue_packet *p,
+			 const struct nlattr **ret_payload)
 {
-	struct message *m = user;
+	const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
+	struct nlattr *attr[NFQA_MAX + 1] = {NULL};
 	struct nfqnl_msg_packet_hdr header;
 
-	switch (mnl_attr_get_type(a)) {
-	case NFQA_PACKET_HDR:
-		if (mnl_attr_get_payload_len(a) < sizeof(header))
-			break;
-		memcpy(&header, mnl_attr_get_payload(a), sizeof(header));
-		m->p.id = ntohl(header.packet_id);
-		m->p.hook = header.hook;
-		m->has_header = true;
-		break;
-	case NFQA_MARK:
-		m->p.mark = attr_be32(a);
-		break;
-	case NFQA_IFINDEX_INDEV:
-		m->p.ifindex_in = attr_be32(a);
-		break;
-	case NFQA_IFINDEX_OUTDEV:
-		m->p.ifindex_out = attr_be32(a);
-		break;
-	case NFQA_UID:
-		m->p.has_uid = true;
-		m->p.uid = attr_be32(a);
-		break;
-	case NFQA_PAYLOAD:
-		m->payload = a;
-		break;
-	}
-	return MNL_CB_OK;
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*g) || nfq_nlmsg_parse(h, attr) < 0 ||
+	    attr[NFQA_PACKET_HDR] == NULL ||
+	    mnl_attr_get_payload_len(attr[NFQA_PACKET_HDR]) < sizeof(header))
+		return false;
+	memcpy(&header, mnl_attr_get_payload(attr[NFQA_PACKET_HDR]), sizeof(header));
+	p->queue = ntohs(g->res_id);
+	p->id = ntohl(header.packet_id);
+	p->hook = header.hook;
+	p->mark = attr_be32(attr[NFQA_MARK]);
+	p->ifindex_in = attr_be32(attr[NFQA_IFINDEX_INDEV]);
+	p->ifindex_out = attr_be32(attr[NFQA_IFINDEX_OUTDEV]);
+	p->has_uid = attr[NFQA_UID] != NULL;
+	p->uid = attr_be32(attr[NFQA_UID]);
+	*ret_payload = attr[NFQA_PAYLOAD];
+	return true;
 }
 
 /* Enters the packet; an older one in its slot is dropped. */
@@ -224,35 +203,33 @@ static void hold(struct queue *q, struct one_queue *one, uint32_t id)
 
 static void take_packet(struct queue *q, const struct nlmsghdr *h)
 {
-	const struct nfgenmsg *g = mnl_nlmsg_get_payload(h);
-	struct message m = {0};
+	const struct nlattr *payload = NULL;
+	struct queue_packet p = {0};
 	struct one_queue *one;
 	int r = -EBADMSG;
 
-	if (mnl_nlmsg_get_payload_len(h) < sizeof(*g))
+	if (!read_message(h, &p, &payload))
 		return;
-	m.p.queue = ntohs(g->res_id);
-	one = queue_by_number(q, m.p.queue);
-	(void)mnl_attr_parse(h, sizeof(*g), take_attribute, &m);
-	if (one == NULL || !m.has_header)
+	one = queue_by_number(q, p.queue);
+	if (one == NULL)
 		return;
 
 	q->counters.received++;
-	hold(q, one, m.p.id);
+	hold(q, one, p.id);
 	if (q->opening) {
 		/* The caller does not have us yet; a SYN comes again. */
-		(void)queue_verdict(q, m.p.queue, m.p.id, QUEUE_DROP, false, 0, REASON_QUEUE_FULL);
+		(void)queue_verdict(q, p.queue, p.id, QUEUE_DROP, false, 0, REASON_QUEUE_FULL);
 		return;
 	}
-	if (m.payload != NULL)
-		r = packet_parse(mnl_attr_get_payload(m.payload),
-				 mnl_attr_get_payload_len(m.payload), &m.p.packet);
+	if (payload != NULL)
+		r = packet_parse(mnl_attr_get_payload(payload), mnl_attr_get_payload_len(payload),
+				 &p.packet);
 	if (r < 0 && r != -EPROTONOSUPPORT) {
-		(void)queue_verdict(q, m.p.queue, m.p.id, QUEUE_DROP, false, 0, REASON_MALFORMED);
+		(void)queue_verdict(q, p.queue, p.id, QUEUE_DROP, false, 0, REASON_MALFORMED);
 		return;
 	}
-	m.p.unsupported = r < 0;
-	q->handler->packet(q->handler->user, &m.p);
+	p.unsupported = r < 0;
+	q->handler->packet(q->handler->user, &p);
 }
 
 static void take_messages(struct queue *q, int len)
@@ -316,26 +293,17 @@ static int await_ack(struct queue *q)
 static int bind_queue(struct queue *q, uint16_t number, uint32_t max_pending)
 {
 	_Alignas(struct nlmsghdr) char buffer[CONFIG_BYTES];
-	struct nfqnl_msg_config_cmd command = {.command = NFQNL_CFG_CMD_BIND};
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(QUEUE_COPY_RANGE),
-						 .copy_mode = NFQNL_COPY_PACKET};
 	/* GSO: a packet is not cut up before we see it; its checksum may be partial, we check none.
 	 */
 	uint32_t flags = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO);
 	uint32_t mask = htonl(NFQA_CFG_F_UID_GID | NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN);
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
-	struct nfgenmsg *g;
+	struct nlmsghdr *h = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, number);
 
-	h->nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
 	h->nlmsg_seq = ++q->seq;
-	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
-	g->nfgen_family = AF_UNSPEC;
-	g->version = NFNETLINK_V0;
-	g->res_id = htons(number);
-	mnl_attr_put(h, NFQA_CFG_CMD, sizeof(command), &command);
-	mnl_attr_put(h, NFQA_CFG_PARAMS, sizeof(params), &params);
-	mnl_attr_put_u32(h, NFQA_CFG_QUEUE_MAXLEN, htonl(max_pending));
+	nfq_nlmsg_cfg_put_cmd(h, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
+	nfq_nlmsg_cfg_put_params(h, NFQNL_COPY_PACKET, QUEUE_COPY_RANGE);
+	nfq_nlmsg_cfg_put_qmaxlen(h, max_pending);
 	mnl_attr_put_u32(h, NFQA_CFG_FLAGS, flags);
 	mnl_attr_put_u32(h, NFQA_CFG_MASK, mask);
 	if (mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0)
