@@ -19,21 +19,21 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define ANSWER_BYTES 32768
-#define PROC_COUNT "/proc/sys/net/netfilter/nf_conntrack_count"
-#define PROC_MAX "/proc/sys/net/netfilter/nf_conntrack_max"
+#define ANSWER_BYTES   32768
+#define PROC_COUNT     "/proc/sys/net/netfilter/nf_conntrack_count"
+#define PROC_MAX       "/proc/sys/net/netfilter/nf_conntrack_max"
 #define PROC_BYTES_MAX 64
 
 /*
  * Events. Above the wanted rate the socket is no longer watched but emptied EVENT_PAUSE_US apart:
  * counting a flood then costs a system call per EVENT_BATCH flows and no wake-up for each.
  */
-#define EVENT_RCVBUF (2U << 20)
-#define EVENT_BATCH 32
-#define EVENT_BYTES 1024
+#define EVENT_RCVBUF      (2U << 20)
+#define EVENT_BATCH       32
+#define EVENT_BYTES       1024
 #define EVENT_BATCHES_MAX 64
-#define EVENT_PAUSE_US 50000
-#define SECOND_NS 1000000000LL
+#define EVENT_PAUSE_US    50000
+#define SECOND_NS         1000000000LL
 
 struct event_buffers {
 	struct mmsghdr headers[EVENT_BATCH];
@@ -171,7 +171,8 @@ int conntrack_find(struct conntrack *c, const struct ct_flow *tuple, struct ct_f
 	if (r == 0 && !a.found)
 		r = -ENOENT;
 	if (r < 0)
-		return err_set(err, -r, "flow table: %s", r == -ENOENT ? "no such flow" : strerror(-r));
+		return err_set(err, -r, "flow table: %s",
+			       r == -ENOENT ? "no such flow" : strerror(-r));
 	*ret = found;
 	return 0;
 }
@@ -399,14 +400,14 @@ static int open_events(struct conntrack *c)
 	if (!c->events)
 		return -errno;
 	fd = mnl_socket_get_fd(c->events);
-	/* Bounded whatever the host's rmem_max says; where forcing is not allowed the default does. */
+	/* Bounded whatever the host's rmem_max says; where forcing is not allowed the default does.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	return fd;
 }
 
 int conntrack_listen(struct conntrack *c, sd_event *event, uint32_t rate,
-		     void (*flow)(void *user, const struct ct_flow *f), void *user,
-		     struct err *err)
+		     void (*flow)(void *user, const struct ct_flow *f), void *user, struct err *err)
 {
 	int fd, r;
 

@@ -15,11 +15,11 @@
 #include <sys/socket.h>
 
 static const char *const tcp_states[] = {
-	[TCP_CONNTRACK_NONE] = "NONE",		   [TCP_CONNTRACK_SYN_SENT] = "SYN_SENT",
-	[TCP_CONNTRACK_SYN_RECV] = "SYN_RECV",	   [TCP_CONNTRACK_ESTABLISHED] = "ESTABLISHED",
-	[TCP_CONNTRACK_FIN_WAIT] = "FIN_WAIT",	   [TCP_CONNTRACK_CLOSE_WAIT] = "CLOSE_WAIT",
-	[TCP_CONNTRACK_LAST_ACK] = "LAST_ACK",	   [TCP_CONNTRACK_TIME_WAIT] = "TIME_WAIT",
-	[TCP_CONNTRACK_CLOSE] = "CLOSE",	   [TCP_CONNTRACK_SYN_SENT2] = "SYN_SENT2",
+	[TCP_CONNTRACK_NONE] = "NONE",         [TCP_CONNTRACK_SYN_SENT] = "SYN_SENT",
+	[TCP_CONNTRACK_SYN_RECV] = "SYN_RECV", [TCP_CONNTRACK_ESTABLISHED] = "ESTABLISHED",
+	[TCP_CONNTRACK_FIN_WAIT] = "FIN_WAIT", [TCP_CONNTRACK_CLOSE_WAIT] = "CLOSE_WAIT",
+	[TCP_CONNTRACK_LAST_ACK] = "LAST_ACK", [TCP_CONNTRACK_TIME_WAIT] = "TIME_WAIT",
+	[TCP_CONNTRACK_CLOSE] = "CLOSE",       [TCP_CONNTRACK_SYN_SENT2] = "SYN_SENT2",
 };
 
 /* --- decoding -------------------------------------------------------------------------------- */
@@ -101,8 +101,7 @@ static int read_proto(const struct nlattr *nest, struct tuple *t)
 	t->sport = read_port(p[v6 ? CTA_PROTO_ICMPV6_ID : CTA_PROTO_ICMP_ID]);
 	t->dport = 0;
 	if (has(p[v6 ? CTA_PROTO_ICMPV6_TYPE : CTA_PROTO_ICMP_TYPE], 1))
-		t->icmp_type =
-			mnl_attr_get_u8(p[v6 ? CTA_PROTO_ICMPV6_TYPE : CTA_PROTO_ICMP_TYPE]);
+		t->icmp_type = mnl_attr_get_u8(p[v6 ? CTA_PROTO_ICMPV6_TYPE : CTA_PROTO_ICMP_TYPE]);
 	return 0;
 }
 

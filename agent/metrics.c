@@ -18,9 +18,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 8
+#define BACKLOG   8
 #define LISTENERS 2
-#define PORT_MAX 65535
+#define PORT_MAX  65535
 
 struct scrape {
 	struct metrics *metrics;
@@ -84,13 +84,16 @@ static void answer(struct scrape *s)
 	if (found)
 		metrics_text(s->metrics->agent, &body);
 	else
-		buf_puts(&body, get ? "not here; /metrics would be right\n" :
-				      "only GET is understood\n");
+		buf_puts(&body,
+			 get ? "not here; /metrics would be right\n" : "only GET is understood\n");
 	s->answering = true;
 	buf_printf(&s->answer,
 		   "HTTP/1.0 %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 		   "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-		   found ? "200 OK" : get ? "404 Not Found" : "405 Method Not Allowed", body.len);
+		   found ? "200 OK"
+		   : get ? "404 Not Found"
+			 : "405 Method Not Allowed",
+		   body.len);
 	buf_add(&s->answer, body.data, body.len);
 	if (body.r < 0 || s->answer.r < 0)
 		scrape_end(s);
@@ -186,12 +189,14 @@ static int listen_unix(const char *path, struct err *err)
 	CLEANUP(closep) int fd = -1;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(err, ENAMETOOLONG, "%s: too long for a socket; a shorter run_dir", path);
+		return err_set(err, ENAMETOOLONG, "%s: too long for a socket; a shorter run_dir",
+			       path);
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	(void)unlink(path);
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    chmod(path, 0660) < 0 || (g && chown(path, 0, g->gr_gid) < 0) || listen(fd, BACKLOG) < 0)
+	    chmod(path, 0660) < 0 || (g && chown(path, 0, g->gr_gid) < 0) ||
+	    listen(fd, BACKLOG) < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	return take_fd(&fd);
 }

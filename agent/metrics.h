@@ -10,9 +10,9 @@
 #include "base/buf.h"
 
 #define METRICS_CONNECTIONS_MAX 16
-#define METRICS_REQUEST_MAX 4096
-#define METRICS_TEXT_MAX (256U << 10)
-#define METRICS_STALL_MS 10000 /* then a connection gives way to a new one */
+#define METRICS_REQUEST_MAX     4096
+#define METRICS_TEXT_MAX        (256U << 10)
+#define METRICS_STALL_MS        10000 /* then a connection gives way to a new one */
 
 struct metrics;
 

@@ -68,7 +68,8 @@ static void put_state(const struct agent *a, struct buf *b)
 	one(b, "repairs_total", COUNTER, "Foreign changes of our table that were mended.",
 	    a->repairs);
 	one(b, "policy_revision", GAUGE, "Revision of the policy in force.", e->revision);
-	one(b, "candidate", GAUGE, "1 while a policy is on probation.", a->candidate.policy != NULL);
+	one(b, "candidate", GAUGE, "1 while a policy is on probation.",
+	    a->candidate.policy != NULL);
 	one(b, "view_sequence", GAUGE, "Sequence of the mapping in force.",
 	    a->view ? a->view->sequence : 0);
 	one(b, "conduits", GAUGE, "Conduits of the policy in force on this node.",
@@ -77,7 +78,8 @@ static void put_state(const struct agent *a, struct buf *b)
 	one(b, "leases", GAUGE, "Conduits whose permission has an end.",
 	    e->gen ? e->gen->lease_count : 0);
 	one(b, "clock_trusted", GAUGE, "1 while windows go by the clock.", a->clock_trusted);
-	head(b, "heartbeat_age_seconds", GAUGE, "Time since the heartbeat in the kernel was renewed.");
+	head(b, "heartbeat_age_seconds", GAUGE,
+	     "Time since the heartbeat in the kernel was renewed.");
 	buf_printf(b, "bailiwick_heartbeat_age_seconds %" PRId64 ".%03" PRId64 "\n", beat / 1000,
 		   beat % 1000);
 }
@@ -107,12 +109,9 @@ static void put_decisions(struct agent *a, struct buf *b)
 static void put_table(struct agent *a, struct buf *b)
 {
 	static const char *const names[NFT_NAMED_COUNT] = {
-		[NFT_REFUSED] = "refused",
-		[NFT_DENIED] = "denied",
-		[NFT_WOULD_DENY] = "would_deny",
-		[NFT_RESYNCED] = "resynced",
-		[NFT_LOG_LOST] = "log_lost",
-		[NFT_UNCLAIMED_FLOWS] = "unclaimed",
+		[NFT_REFUSED] = "refused",       [NFT_DENIED] = "denied",
+		[NFT_WOULD_DENY] = "would_deny", [NFT_RESYNCED] = "resynced",
+		[NFT_LOG_LOST] = "log_lost",     [NFT_UNCLAIMED_FLOWS] = "unclaimed",
 		[NFT_QUESTIONS] = "questions",
 	};
 	struct nft_counter c[NFT_NAMED_COUNT] = {0};

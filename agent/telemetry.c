@@ -19,14 +19,15 @@
 #include <time.h>
 
 /* Flows told apart at one time; a power of two. Two that share a place end each other's record. */
-#define RECENT_MAX 1024
-#define RECENT_MS 10000
-#define RECENT_SWEEP_US 5000000
+#define RECENT_MAX         1024
+#define RECENT_MS          10000
+#define RECENT_SWEEP_US    5000000
 #define ALLOWED_PER_SECOND 200
-#define RATE_SECONDS 60
-#define DECISIONS 3
+#define RATE_SECONDS       60
+#define DECISIONS          3
 
-/* Flows of the last ten seconds: the first was told at once, the rest is told when they are over. */
+/* Flows of the last ten seconds: the first was told at once, the rest is told when they are over.
+ */
 struct recent {
 	uint64_t key;
 	struct record *record;
@@ -53,7 +54,8 @@ struct telemetry {
 	struct resync resync;
 	sd_event_source *sweep;
 	bool sweeping;
-	struct record *ring[TELEMETRY_RING_MAX]; /* denials only: allowed flows would push them out */
+	struct record
+		*ring[TELEMETRY_RING_MAX]; /* denials only: allowed flows would push them out */
 	size_t ring_next;
 	struct recent recent[RECENT_MAX];
 	struct rate rates[RATE_SECONDS];

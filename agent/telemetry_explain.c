@@ -186,7 +186,8 @@ static void know_workload(struct explainer *x, struct known_end *k)
 		const struct host_workload *w = &host->workloads[i];
 
 		if ((int)w->identity != k->identity || w->ingress_only || w->level == 0 ||
-		    w->level > CGROUP_LEVEL_MAX || (w->has_uid && k->has_uid && w->uid != k->end.uid))
+		    w->level > CGROUP_LEVEL_MAX ||
+		    (w->has_uid && k->has_uid && w->uid != k->end.uid))
 			continue;
 		if (count++ == 0)
 			found = *w;
@@ -197,8 +198,8 @@ static void know_workload(struct explainer *x, struct known_end *k)
 	k->end.cgroups[found.level - 1] = found.cgroup_id;
 	if (found.has_uid)
 		k->end.uid = found.uid;
-	if (count > 1 || workloads_cgroup_path(a->workloads, found.cgroup_id, k->cgroup,
-					       sizeof(k->cgroup)) < 0)
+	if (count > 1 ||
+	    workloads_cgroup_path(a->workloads, found.cgroup_id, k->cgroup, sizeof(k->cgroup)) < 0)
 		k->cgroup[0] = '\0';
 	else
 		k->has_uid |= found.has_uid;
@@ -320,7 +321,9 @@ static void turn_to_opener(struct explainer *x, const struct logged *l, struct a
 static void flow_of(const struct explainer *x, const struct about *b, struct flow *f)
 {
 	*f = (struct flow){
-		.direction = b->loopback ? FLOW_LOOPBACK : b->from_here ? FLOW_OUT : FLOW_IN,
+		.direction = b->loopback    ? FLOW_LOOPBACK
+			     : b->from_here ? FLOW_OUT
+					    : FLOW_IN,
 		.src = b->src,
 		.dst = b->dst,
 		.l4proto = b->l4proto,
@@ -532,15 +535,15 @@ static int party_identity(const struct agent *a, const struct generation *gen,
 {
 	const char *path = c ? gen->parties[from ? c->from : c->to].identity : NULL;
 
-	return path && agent_edition(a)->policy ?
-		       policy_find_identity(agent_edition(a)->policy, path) :
-		       -1;
+	return path && agent_edition(a)->policy
+		       ? policy_find_identity(agent_edition(a)->policy, path)
+		       : -1;
 }
 
 static const char *rule_of(const struct generation *gen, const struct conduit *c)
 {
-	return c && c->rule != RULE_NONE && c->rule < gen->rule_count ? gen->rule_names[c->rule] :
-									NULL;
+	return c && c->rule != RULE_NONE && c->rule < gen->rule_count ? gen->rule_names[c->rule]
+								      : NULL;
 }
 
 /* How well the far end is known: loopback by this host's own kernel, others by their address. */
@@ -566,8 +569,8 @@ static const struct conduit *conduit_of(const struct explainer *x, const struct 
 		return c;
 	*ret_gen = agent_edition(x->agent)->gen;
 	return lookup_conduit(*ret_gen, (uint32_t)local->identity,
-			      b->from_here ? LOOKUP_OUT : LOOKUP_IN, b->from_here ? &b->dst : &b->src,
-			      b->l4proto, b->dport);
+			      b->from_here ? LOOKUP_OUT : LOOKUP_IN,
+			      b->from_here ? &b->dst : &b->src, b->l4proto, b->dport);
 }
 
 /* The socket may be gone; the conduit knows whose it was. */
@@ -599,8 +602,12 @@ static bool nobody_was_asked(const struct logged *l)
 
 int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft)
 {
-	struct verdict v = {.decision = DECISION_DENIED, .reason = REASON_NO_RULE, .rule = -1,
-			    .nearest = -1, .from_identity = -1, .to_identity = -1};
+	struct verdict v = {.decision = DECISION_DENIED,
+			    .reason = REASON_NO_RULE,
+			    .rule = -1,
+			    .nearest = -1,
+			    .from_identity = -1,
+			    .to_identity = -1};
 	const struct policy *policy = agent_edition(x->agent)->policy;
 	const struct generation *gen = NULL;
 	struct record d = {.refs = 0};
@@ -702,10 +709,10 @@ int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *re
 	find_ends(x, &b, NULL);
 	if (c)
 		know_parties(x, &b, gen, c);
-	d.reason = unclaimed			    ? REASON_UNCLAIMED :
-		   (c->flags & CONDUIT_ESSENTIAL) ? REASON_ESSENTIAL :
-		   (f->mark & MARK_UNAVAILABLE)   ? REASON_ALLOWED_UNAVAILABLE :
-						    REASON_PERMITTED;
+	d.reason = unclaimed                        ? REASON_UNCLAIMED
+		   : (c->flags & CONDUIT_ESSENTIAL) ? REASON_ESSENTIAL
+		   : (f->mark & MARK_UNAVAILABLE)   ? REASON_ALLOWED_UNAVAILABLE
+						    : REASON_PERMITTED;
 	d.conduit = c ? c->number : 0;
 	d.rule = rule_of(gen, c);
 	draft_common(x, &b, party_identity(x->agent, gen, c, true),

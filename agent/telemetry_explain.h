@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * From what the kernel tells (a logged packet, a new flow) to a decision record: whose socket, which
- * identity, who stands at the far end, and by which rule or for want of which. The decision is the
- * kernel's; the reason is found by asking the oracle the same question again.
+ * From what the kernel tells (a logged packet, a new flow) to a decision record: whose socket,
+ * which identity, who stands at the far end, and by which rule or for want of which. The decision
+ * is the kernel's; the reason is found by asking the oracle the same question again.
  *
- * The socket of a refused connection is often gone before the message is read. Then the kernel's own
- * classification, which the deny chains put into the packet mark, says whose it was.
+ * The socket of a refused connection is often gone before the message is read. Then the kernel's
+ * own classification, which the deny chains put into the packet mark, says whose it was.
  */
 #pragma once
 

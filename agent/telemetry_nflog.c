@@ -12,12 +12,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define RECEIVE_BYTES 16384
+#define RECEIVE_BYTES       16384
 #define RECEIVES_PER_WAKEUP 64 /* then the loop turns: the heartbeat must not starve */
-#define RCVBUF_BYTES (1U << 20)
-#define CONFIG_BYTES 256
-#define CONFIG_ANSWERS_MAX 1024
-#define BUFFER_IN_KERNEL 8192
+#define RCVBUF_BYTES        (1U << 20)
+#define CONFIG_BYTES        256
+#define CONFIG_ANSWERS_MAX  1024
+#define BUFFER_IN_KERNEL    8192
 
 struct nflog {
 	struct mnl_socket *netlink;

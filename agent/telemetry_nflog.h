@@ -19,7 +19,7 @@
 
 struct nflog_packet {
 	char prefix[NFLOG_PREFIX_MAX];
-	uint8_t hook; /* NF_INET_* */
+	uint8_t hook;  /* NF_INET_* */
 	uint32_t mark; /* packet mark, 0 = none */
 	uint32_t ifindex_in, ifindex_out;
 	bool has_uid, has_seq;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
-#define FILE_MODE 0640
+#define FILE_MODE      0640
 
 struct output {
 	enum decisions_log where;
@@ -30,10 +30,9 @@ struct output {
 
 static int open_file(struct output *o)
 {
-	CLEANUP(closep) int fd = open(o->file,
-				      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
-					      O_NONBLOCK,
-				      FILE_MODE);
+	CLEANUP(closep)
+	int fd = open(o->file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+		      FILE_MODE);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -58,10 +57,10 @@ static bool still_there(const struct output *o)
 static int write_line(struct output *o, int fd, const char *head, const char *line, size_t len)
 {
 	struct iovec v[] = {
-		{(void *)(uintptr_t)"\n", o->torn ? 1 : 0},
+		{(void *)(uintptr_t) "\n", o->torn ? 1 : 0},
 		{(void *)(uintptr_t)head, strlen(head)},
 		{(void *)(uintptr_t)line, len},
-		{(void *)(uintptr_t)"\n", 1},
+		{(void *)(uintptr_t) "\n", 1},
 	};
 	size_t want = v[0].iov_len + v[1].iov_len + len + 1;
 	ssize_t n = writev(fd, v, ARRAY_LEN(v));
@@ -90,15 +89,15 @@ static int to_journal(struct output *o, int priority, const char *line, size_t l
 	static const struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET};
 	char head[96];
 	struct iovec v[] = {
-		{head, 0}, {(void *)(uintptr_t)line, len}, {(void *)(uintptr_t)"\n", 1}};
+		{head, 0}, {(void *)(uintptr_t)line, len}, {(void *)(uintptr_t) "\n", 1}};
 	struct msghdr m = {.msg_name = (void *)(uintptr_t)&to,
 			   .msg_namelen = sizeof(to),
 			   .msg_iov = v,
 			   .msg_iovlen = ARRAY_LEN(v)};
 
-	v[0].iov_len = (size_t)snprintf(head, sizeof(head),
-					"SYSLOG_IDENTIFIER=bailiwickd\nPRIORITY=%d\nMESSAGE=",
-					priority);
+	v[0].iov_len =
+		(size_t)snprintf(head, sizeof(head),
+				 "SYSLOG_IDENTIFIER=bailiwickd\nPRIORITY=%d\nMESSAGE=", priority);
 	if (sendmsg(o->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 0;
 	if (errno != ENOENT && errno != ECONNREFUSED)

@@ -14,15 +14,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ICMP_ECHO_REQUEST 8
+#define ICMP_ECHO_REQUEST   8
 #define ICMPV6_ECHO_REQUEST 128
 
 static const char *const directions[] = {
 	[RECORD_OUT] = "out", [RECORD_IN] = "in", [RECORD_FORWARD] = "forward"};
 static const char *const assurances[] = {
-	[RECORD_NONE] = "none",		[RECORD_DEVICE] = "device",
-	[RECORD_MAPPED] = "mapped",	[RECORD_ATTESTED] = "attested",
-	[RECORD_MEASURED] = "measured",
+	[RECORD_NONE] = "none",         [RECORD_DEVICE] = "device",     [RECORD_MAPPED] = "mapped",
+	[RECORD_ATTESTED] = "attested", [RECORD_MEASURED] = "measured",
 };
 
 const char *record_assurance_name(enum record_assurance a)
@@ -97,11 +96,10 @@ static json_t *end_json(const struct record_end *e)
 	json_t *uid = e->has_uid ? json_integer((json_int_t)e->uid) : json_null();
 	json_t *port = e->has_port ? json_integer(e->port) : json_null();
 
-	return json_pack("{s:s?,s:s?,s:o,s:o,s:s?,s:o}", "identity", e->identity, "node", e->node,
-			 "address",
-			 e->address.family ? json_string(addr_format(address, &e->address)) :
-					     json_null(),
-			 "port", port, "cgroup", e->cgroup, "uid", uid);
+	return json_pack(
+		"{s:s?,s:s?,s:o,s:o,s:s?,s:o}", "identity", e->identity, "node", e->node, "address",
+		e->address.family ? json_string(addr_format(address, &e->address)) : json_null(),
+		"port", port, "cgroup", e->cgroup, "uid", uid);
 }
 
 static json_t *reason_json(const struct record *r)
@@ -250,11 +248,11 @@ void record_service(char buf[RECORD_SERVICE_MAX], uint8_t l4proto, uint16_t port
 {
 	bool echo = (l4proto == IPPROTO_ICMP && port_or_type == ICMP_ECHO_REQUEST) ||
 		    (l4proto == IPPROTO_ICMPV6 && port_or_type == ICMPV6_ECHO_REQUEST);
-	const char *name = l4proto == IPPROTO_TCP    ? "tcp" :
-			   l4proto == IPPROTO_UDP    ? "udp" :
-			   l4proto == IPPROTO_ICMP   ? "icmp" :
-			   l4proto == IPPROTO_ICMPV6 ? "icmpv6" :
-						       NULL;
+	const char *name = l4proto == IPPROTO_TCP      ? "tcp"
+			   : l4proto == IPPROTO_UDP    ? "udp"
+			   : l4proto == IPPROTO_ICMP   ? "icmp"
+			   : l4proto == IPPROTO_ICMPV6 ? "icmpv6"
+						       : NULL;
 
 	if (!name)
 		(void)snprintf(buf, RECORD_SERVICE_MAX, "proto/%u", l4proto);

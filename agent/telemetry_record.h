@@ -23,8 +23,8 @@ enum record_assurance {
 };
 
 #define RECORD_SERVICE_MAX 24
-#define RECORD_STATUS_MAX 32
-#define RECORD_TEXT_MAX 4096 /* of one name or path; longer ones are left out */
+#define RECORD_STATUS_MAX  32
+#define RECORD_TEXT_MAX    4096 /* of one name or path; longer ones are left out */
 
 struct record_end {
 	const char *identity, *node, *cgroup; /* NULL = not known */
@@ -37,15 +37,15 @@ struct record_end {
 struct record {
 	unsigned refs;
 	int64_t time_ms, last_ms; /* unix; of the first flow and of the last that it stands for */
-	uint8_t decision;	  /* enum decision */
-	uint8_t reason;		  /* enum reason */
-	uint8_t direction;	  /* enum record_direction */
-	uint8_t assurance;	  /* enum record_assurance */
+	uint8_t decision;         /* enum decision */
+	uint8_t reason;           /* enum reason */
+	uint8_t direction;        /* enum record_direction */
+	uint8_t assurance;        /* enum record_assurance */
 	uint8_t l4proto;
 	char service[RECORD_SERVICE_MAX];
 	char status[RECORD_STATUS_MAX]; /* behind the reason and a colon; "" = none */
-	uint32_t conduit;		/* 0 = none */
-	uint32_t count;			/* flows that it stands for */
+	uint32_t conduit;               /* 0 = none */
+	uint32_t count;                 /* flows that it stands for */
 	uint64_t view_sequence;
 	const char *rule, *digest;
 	struct record_end from, to;

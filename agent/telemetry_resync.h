@@ -12,7 +12,7 @@
 
 struct resync_counters {
 	uint64_t deleted; /* entries whose tuple has a new owner */
-	uint64_t kept;	  /* forged, or nothing to be seen */
+	uint64_t kept;    /* forged, or nothing to be seen */
 	uint64_t limited; /* not looked at: too many in this second */
 };
 

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ANSWER_TEXT_MAX 8192
+#define ANSWER_TEXT_MAX   8192
 #define FOREIGN_NAMED_MAX 8
 
 struct why {
@@ -90,14 +90,14 @@ static int ask_packet(struct why *y, struct err *err)
 	const struct why_end *far = y->from.process ? &y->to : &y->from;
 	struct addr address = address_of(y, far) ? *address_of(y, far) : here;
 	struct flow f = {
-		.direction = y->from.process && y->to.process ? FLOW_LOOPBACK :
-			     y->from.process		      ? FLOW_OUT :
-								FLOW_IN,
+		.direction = y->from.process && y->to.process ? FLOW_LOOPBACK
+			     : y->from.process                ? FLOW_OUT
+							      : FLOW_IN,
 		.src = address,
 		.dst = address,
 		.l4proto = service_l4proto(&y->service),
-		.dport = service_is_echo(&y->service) ? service_icmp_type(&y->service) :
-							y->service.first,
+		.dport = service_is_echo(&y->service) ? service_icmp_type(&y->service)
+						      : y->service.first,
 	};
 	int r;
 
@@ -220,10 +220,10 @@ static json_t *end_json(const struct why *y, const struct why_end *e)
 	char address[ADDR_TEXT_MAX];
 	json_t *o = json_pack("{s:s?,s:s?,s:s?,s:s}", "identity", i ? i->path : NULL, "name", name,
 			      "node", node, "type",
-			      i		 ? "identity" :
-			      e->process ? "unclaimed" :
-			      node	 ? "node" :
-					   "address");
+			      i            ? "identity"
+			      : e->process ? "unclaimed"
+			      : node       ? "node"
+					   : "address");
 
 	if (e->has_address)
 		(void)json_object_set_new(o, "address",
@@ -265,7 +265,8 @@ static void known_identity(const struct why *y, const struct why_end *e, const s
 		buf_printf(b, "mapping %llu",
 			   y->agent->view ? (unsigned long long)y->agent->view->sequence : 0);
 	} else if (e->process) {
-		buf_printf(b, "cgroup %s, uid %u, %s's own kernel", e->cgroup, (unsigned)e->uid, node);
+		buf_printf(b, "cgroup %s, uid %u, %s's own kernel", e->cgroup, (unsigned)e->uid,
+			   node);
 	} else {
 		if (id->workload_count)
 			workload_entry_text(&id->workload[0], b);
@@ -433,16 +434,15 @@ static json_t *answer_json(const struct why *y)
 	add_known(y, &y->to, known);
 	return json_pack(
 		"{s:s,s:o,s:o,s:s,s:o,s:s?,s:s?,s:o,s:s?,s:s,s:s,s:s?,s:s,s:s,s:s,s:o,s:o,s:o,s:o}",
-		"decision", decision_name(v->decision), "from",
-		end_json(y, &y->from), "to",
+		"decision", decision_name(v->decision), "from", end_json(y, &y->from), "to",
 		end_json(y, &y->to), "service", text, "conduit",
 		c ? json_integer((json_int_t)c->number) : json_null(), "rule",
 		rule ? rule->name : NULL, "position", rule ? pos_format(at, p, &rule->pos) : NULL,
 		"nearest", nearest_json(p, v), "assurance",
 		rule ? assurance_name(rule->assurance) : NULL, "reason", reason_name(v->reason),
 		"mode", mode_name(y->agent->mode), "answer", answer_word(v), "because",
-		because.data ? because.data : "", "advice", allow.data ? allow.data : "", "to_allow",
-		allow.data ? allow.data : "", "known_by", known, "lease_ends",
+		because.data ? because.data : "", "advice", allow.data ? allow.data : "",
+		"to_allow", allow.data ? allow.data : "", "known_by", known, "lease_ends",
 		wall_json(v->lease_end), "foreign", foreign, "seen", seen_json(y, text));
 }
 
@@ -517,8 +517,11 @@ static int fill_last(struct why *y, const json_t *json, struct err *err)
 	end_of_record(p, &r.from, y->agent->config.node, &y->from);
 	end_of_record(p, &r.to, y->agent->config.node, &y->to);
 	if (service_parse(r.service, &y->service) < 0)
-		y->v = (struct verdict){.decision = DECISION_DENIED, .rule = -1, .nearest = -1,
-					.from_identity = -1, .to_identity = -1};
+		y->v = (struct verdict){.decision = DECISION_DENIED,
+					.rule = -1,
+					.nearest = -1,
+					.from_identity = -1,
+					.to_identity = -1};
 	else if ((result = ask(y, err)) < 0)
 		return result;
 	y->recorded = true;

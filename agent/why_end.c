@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROC_TEXT_MAX 65536
+#define PROC_TEXT_MAX       65536
 #define NAMES_LOOKED_AT_MAX 4096
-#define PID_MAX 4194304
+#define PID_MAX             4194304
 
 enum slot why_slot(const struct agent *a)
 {
@@ -27,7 +27,8 @@ enum slot why_slot(const struct agent *a)
 /* The line after `key` in a text of /proc. */
 static bool proc_value(const char *text, const char *key, char *ret, size_t size)
 {
-	for (const char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+	for (const char *line = text; line && *line;
+	     line = strchr(line, '\n'), line += line != NULL) {
 		size_t len;
 
 		if (!str_starts(line, key))
@@ -129,8 +130,10 @@ static int parse_cgroup(struct agent *a, const char *path, struct why_end *e, st
 	uint64_t id = workloads_cgroup_id(a->workloads, path);
 
 	if (!id || know_cgroup(a, id, cgroup_uid(path), e) < 0)
-		return err_set(err, EINVAL, "cgroup:%s: no such cgroup; a path like "
-			       "/system.slice/foo.service would be right", log_quote(quoted, path));
+		return err_set(err, EINVAL,
+			       "cgroup:%s: no such cgroup; a path like "
+			       "/system.slice/foo.service would be right",
+			       log_quote(quoted, path));
 	return 0;
 }
 
@@ -232,8 +235,8 @@ void why_end_find_listener(struct agent *a, const struct service *service, struc
 	if (!e->has_address || e->process || !is_own(a, &e->address) ||
 	    (service->kind != SERVICE_TCP && service->kind != SERVICE_UDP))
 		return;
-	if (owner_open(&o, NULL) < 0 || owner_find_listener(o, service_l4proto(service),
-							    &e->address, service->first, &s) < 0)
+	if (owner_open(&o, NULL) < 0 ||
+	    owner_find_listener(o, service_l4proto(service), &e->address, service->first, &s) < 0)
 		return;
 	(void)know_cgroup(a, s.cgroup_id, s.uid, e);
 }

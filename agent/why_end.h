@@ -12,8 +12,8 @@
 
 struct why_end {
 	char text[WHY_WORD_MAX]; /* what node may point into */
-	int identity;		 /* of the policy in force; -1 */
-	const char *node;	 /* asked for, or NULL */
+	int identity;            /* of the policy in force; -1 */
+	const char *node;        /* asked for, or NULL */
 	bool has_address, has_port;
 	struct addr address;
 	uint16_t port;

@@ -245,4 +245,3 @@ TEST(watchers_are_bounded)
 	CHECK_INT(telemetry_watch(t, count_record, &n[TELEMETRY_WATCHERS_MAX]), -EBUSY);
 	stop(t);
 }
-

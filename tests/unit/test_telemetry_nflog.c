@@ -20,8 +20,8 @@
 
 /* 10.77.0.11:51544 > 10.77.0.21:8443, SYN */
 static const uint8_t syn[] = {
-	0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 77, 0, 11, 10, 77, 0, 21,
-	0xc9, 0x58, 0x20, 0xfb, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
+	0x45, 0,    0,    40,   0, 0, 0x40, 0, 64, 6, 0, 0, 10,   77,   0,    11,   10, 77, 0, 21,
+	0xc9, 0x58, 0x20, 0xfb, 0, 0, 0,    1, 0,  0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0,  0,  0, 0,
 };
 
 struct message {
@@ -112,7 +112,8 @@ TEST(prefixes_say_what_the_chains_decided)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct nflog_packet p = {.hook = NF_INET_LOCAL_OUT, .payload = syn, .len = sizeof(syn)};
+		struct nflog_packet p = {
+			.hook = NF_INET_LOCAL_OUT, .payload = syn, .len = sizeof(syn)};
 		struct logged l;
 
 		(void)snprintf(p.prefix, sizeof(p.prefix), "%s", rows[i].prefix);

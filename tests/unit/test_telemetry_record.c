@@ -33,7 +33,9 @@ static struct record denial(void)
 			 .has_port = true,
 			 .has_uid = true,
 			 .uid = 34},
-		.to = {.identity = "prod/payments/api", .node = "api-1", .port = 8443,
+		.to = {.identity = "prod/payments/api",
+		       .node = "api-1",
+		       .port = 8443,
 		       .has_port = true},
 	};
 
@@ -180,9 +182,9 @@ TEST(services_are_written_as_rules_write_them)
 		uint16_t number;
 		const char *text;
 	} rows[] = {
-		{IPPROTO_TCP, 8443, "tcp/8443"},   {IPPROTO_UDP, 53, "udp/53"},
-		{IPPROTO_ICMP, 8, "icmp/echo"},	   {IPPROTO_ICMPV6, 128, "icmpv6/echo"},
-		{IPPROTO_ICMP, 3, "icmp/3"},	   {IPPROTO_ICMPV6, 8, "icmpv6/8"},
+		{IPPROTO_TCP, 8443, "tcp/8443"}, {IPPROTO_UDP, 53, "udp/53"},
+		{IPPROTO_ICMP, 8, "icmp/echo"},  {IPPROTO_ICMPV6, 128, "icmpv6/echo"},
+		{IPPROTO_ICMP, 3, "icmp/3"},     {IPPROTO_ICMPV6, 8, "icmpv6/8"},
 		{IPPROTO_GRE, 0, "proto/47"},
 	};
 
