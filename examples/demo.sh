@@ -166,7 +166,7 @@ header() {
 	local yaml=$EXAMPLES/payments.yaml identities rules queue=native
 	identities=$(sed -n '/^identities:/,/^rules:/p' "$yaml" | grep -c '^  - ')
 	rules=$(sed -n '/^rules:/,/^separations:/p' "$yaml" | grep -c '^  - ')
-	[ "$(bw_json pay-1 status | jq .features.queue_native)" = true ] || queue="through nft_compat"
+	[ "$(bw_json pay-1 .features.queue_native status)" = true ] || queue="through nft_compat"
 	cat <<-END
 		Bailiwick demo: three hosts (network namespaces), an agent on each, one policy, real processes.
 		  pay-1 10.77.0.11   pay-2 10.77.0.12   api-1 $API     kernel $(uname -r | cut -d. -f1,2), NFQUEUE $queue
@@ -212,7 +212,7 @@ scene_move() {
 	*) how="$(last_line transfer)" ;;
 	esac
 	did 'pay-1$' transfer.sh "in settlement.service" "$messages messages, then $how" \
-		'^[0-9]+ messages, then connection (reset|cut)'
+		'^[1-9][0-9]* messages, then connection (reset|cut)'
 	call pay-2 settlement.service '^200 OK$'
 	call pay-1 settlement.service '^refused'
 	feed others round

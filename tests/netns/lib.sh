@@ -227,11 +227,16 @@ trap 'exit 143' TERM
 
 # --------------------------------------------------------------------------------------- hosts
 
+# ip_of NAMESPACE ...: not `ip -n`, which wants to change mounts and cannot in every chroot
+ip_of() {
+	nsenter --net="/run/netns/$1" ip "${@:2}"
+}
+
 net_up() {
 	ip netns add "$NET" || exit 1
-	ip -n "$NET" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
-	ip -n "$NET" link set br0 up
-	ip -n "$NET" link set lo up
+	ip_of "$NET" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+	ip_of "$NET" link set br0 up
+	ip_of "$NET" link set lo up
 }
 
 # host_add NAME NUMBER
@@ -244,11 +249,11 @@ host_add() {
 	ADDR4[$1]=10.77.0.$2
 	ADDR6[$1]=fd77::$2
 	ip link add eth0 netns "$ns" type veth peer name "$1" netns "$NET" || exit 1
-	ip -n "$NET" link set "$1" master br0 up
-	ip -n "$ns" link set lo up
-	ip -n "$ns" address add "10.77.0.$2/24" dev eth0
-	ip -n "$ns" address add "fd77::$2/64" dev eth0 nodad
-	ip -n "$ns" link set eth0 up
+	ip_of "$NET" link set "$1" master br0 up
+	ip_of "$ns" link set lo up
+	ip_of "$ns" address add "10.77.0.$2/24" dev eth0
+	ip_of "$ns" address add "fd77::$2/64" dev eth0 nodad
+	ip_of "$ns" link set eth0 up
 }
 
 ns() {

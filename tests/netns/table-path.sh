@@ -28,8 +28,8 @@ for address in "$R4" "$R6"; do
 done
 
 
-ip -n "$ID-left" neigh flush all
-ip -n "$ID-right" neigh flush all
+ip_of "$ID-left" neigh flush all
+ip_of "$ID-right" neigh flush all
 connects "neighbour discovery is let through" left a.service "$R6" 8443
 
 talk flow left a.service "$R4" 8443

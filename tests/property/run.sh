@@ -39,17 +39,17 @@ link() {
 	local n
 	ip link add "$2" netns "$ID-here" type veth peer name eth0 netns "$ID-$1" || exit 1
 	for n in 1 2; do
-		ip -n "$ID-here" address add "10.$3.0.$n/24" dev "$2"
+		ip_of "$ID-here" address add "10.$3.0.$n/24" dev "$2"
 	done
-	ip -n "$ID-here" address add "fd$3::1/64" dev "$2" nodad
-	ip -n "$ID-here" link set "$2" up
+	ip_of "$ID-here" address add "fd$3::1/64" dev "$2" nodad
+	ip_of "$ID-here" link set "$2" up
 	for n in 9 10 11 12; do
-		ip -n "$ID-$1" address add "10.$3.0.$n/24" dev eth0
-		ip -n "$ID-$1" address add "fd$3::$(printf %x $n)/64" dev eth0 nodad
+		ip_of "$ID-$1" address add "10.$3.0.$n/24" dev eth0
+		ip_of "$ID-$1" address add "fd$3::$(printf %x $n)/64" dev eth0 nodad
 	done
-	ip -n "$ID-$1" link set eth0 up
-	ip -n "$ID-$1" route add default via "10.$3.0.1"
-	ip -n "$ID-$1" -6 route add default via "fd$3::1"
+	ip_of "$ID-$1" link set eth0 up
+	ip_of "$ID-$1" route add default via "10.$3.0.1"
+	ip_of "$ID-$1" -6 route add default via "fd$3::1"
 }
 
 host here
