@@ -29,8 +29,8 @@
 #define STARTS_MAX     16
 #define READY_MS       60000
 #define SETTLE_MS      1500
-#define IDLE_S_FULL    20
-#define IDLE_S_QUICK   5
+#define IDLE_WINDOWS   5 /* together longer than a round of counters, after which usage is kept */
+#define IDLE_S         5
 #define END_MS         10000
 #define STATUS_MAX     (64U << 10)
 #define GOAL_START_MS  150.0
@@ -40,7 +40,7 @@
 
 struct bench {
 	const char *daemon, *command, *dir, *cgroup;
-	uint32_t starts, idle_s;
+	uint32_t starts, idle_windows;
 	int home;
 };
 
@@ -353,62 +353,89 @@ static void start_rows(const struct bench *b, struct site *s)
 
 static void idle_row(const struct bench *b, const struct site *s)
 {
-	double before = wakeups(s), count, seconds;
-	int64_t began = clock_ns();
+	double each[IDLE_WINDOWS];
+	struct summary sum;
 
-	pause_ms((int64_t)b->idle_s * 1000);
-	count = wakeups(s) - before;
-	seconds = (double)(clock_ns() - began) / NS_PER_S;
-	/* The heartbeat may fall on both edges of the time looked at. */
-	single_row("agent-idle", "wake-ups of an idle agent", "/s", "<= 1 /s",
-		   count <= b->idle_s + 1 ? ROW_MET : ROW_MISSED, count / seconds,
-		   "the heartbeat included");
+	for (uint32_t i = 0; i < b->idle_windows; i++) {
+		double before = wakeups(s);
+		int64_t began = clock_ns();
+
+		pause_ms(IDLE_S * 1000);
+		each[i] = (wakeups(s) - before) * NS_PER_S / (double)(clock_ns() - began);
+	}
+	sum = summarize(each, b->idle_windows);
+	row_print(&(struct row){
+		.id = "agent-idle",
+		.what = "wake-ups of an idle agent",
+		.unit = "/s",
+		.goal = "<= 1 /s",
+		/* A heartbeat may fall on both edges of a window. */
+		.met = sum.median <= 1 + 1.0 / IDLE_S ? ROW_MET : ROW_MISSED,
+		.s = sum,
+		.note = "the heartbeat included; waits for locks of a busy kernel count too",
+	});
 }
 
-static void memory_rows(const struct memory *small, const struct memory *large,
-			const struct memory *small_applied, uint32_t small_conduits,
-			uint32_t large_conduits)
+struct memories {
+	struct memory applied, started,
+		kept; /* small: after apply; after a start; with usage kept */
+	struct memory large;
+	uint32_t small_conduits, large_conduits;
+};
+
+static void memory_rows(const struct memories *m)
 {
-	double mb = small->now_kb / KB_PER_MB;
-	double each =
-		(large->now_kb - small->now_kb) * 1024 / (double)(large_conduits - small_conduits);
+	double mb = m->kept.now_kb / KB_PER_MB;
+	double each = (m->large.now_kb - m->started.now_kb) * 1024 /
+		      (double)(m->large_conduits - m->small_conduits);
 	char note[200];
 
 	(void)snprintf(note, sizeof(note),
-		       "peak of the start %.1f MB; after apply %.1f, peak %.1f MB",
-		       small->peak_kb / KB_PER_MB, small_applied->now_kb / KB_PER_MB,
-		       small_applied->peak_kb / KB_PER_MB);
+		       "%.1f MB after its first start, %.1f after apply (peak %.1f)",
+		       m->started.now_kb / KB_PER_MB, m->applied.now_kb / KB_PER_MB,
+		       m->applied.peak_kb / KB_PER_MB);
 	single_row("agent-memory", "agent memory, 10,000 conduits, no peers connected", "MB",
 		   "<= 10 MB", mb <= GOAL_MEMORY_MB ? ROW_MET : ROW_MISSED, mb, note);
-	(void)snprintf(note, sizeof(note), "%.1f MB with %u conduits, peak %.1f MB",
-		       large->now_kb / KB_PER_MB, large_conduits, large->peak_kb / KB_PER_MB);
+	(void)snprintf(note, sizeof(note), "%.1f MB with %u conduits (peak %.1f)",
+		       m->large.now_kb / KB_PER_MB, m->large_conduits,
+		       m->large.peak_kb / KB_PER_MB);
 	single_row("agent-memory-conduit", "agent memory for each further conduit", "B", "<= 100 B",
 		   each <= GOAL_CONDUIT_B ? ROW_MET : ROW_MISSED, each, note);
 }
 
+static struct memory settled(const struct site *s)
+{
+	pause_ms(SETTLE_MS);
+	return agent_memory(s);
+}
+
 static void measure(const struct bench *b, bool quick)
 {
+	struct memories m = {
+		.small_conduits = SIZE_SMALL,
+		.large_conduits = quick ? SIZE_QUICK : SIZE_LARGE,
+	};
 	struct site small, large;
-	struct memory small_applied, small_started, large_started;
 
-	site_make(b, &small, SIZE_SMALL);
-	small_applied = site_apply(b, &small);
+	site_make(b, &small, m.small_conduits);
+	m.applied = site_apply(b, &small);
 	start_rows(b, &small);
 	host_enter(b);
 	(void)agent_start(b, &small);
-	pause_ms(SETTLE_MS);
-	small_started = agent_memory(&small);
+	m.started = settled(&small);
 	idle_row(b, &small);
 	agent_end(&small, SIGTERM);
+	(void)agent_start(b, &small);
+	m.kept = settled(&small);
+	agent_end(&small, SIGTERM);
 
-	site_make(b, &large, quick ? SIZE_QUICK : SIZE_LARGE);
+	site_make(b, &large, m.large_conduits);
 	(void)site_apply(b, &large);
 	host_enter(b);
 	(void)agent_start(b, &large);
-	pause_ms(SETTLE_MS);
-	large_started = agent_memory(&large);
+	m.large = settled(&large);
 	agent_end(&large, SIGTERM);
-	memory_rows(&small_started, &large_started, &small_applied, small.conduits, large.conduits);
+	memory_rows(&m);
 	site_done(&small);
 	site_done(&large);
 }
@@ -426,7 +453,7 @@ int main(int argc, char **argv)
 	b.dir = argv[3];
 	b.cgroup = argv[4];
 	b.starts = quick ? STARTS_QUICK : STARTS_FULL;
-	b.idle_s = quick ? IDLE_S_QUICK : IDLE_S_FULL;
+	b.idle_windows = quick ? 1 : IDLE_WINDOWS;
 	b.home = netns_current();
 	measure(&b, quick);
 	return 0;
