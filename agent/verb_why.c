@@ -130,8 +130,44 @@ static int ask_names(struct why *y, struct err *err)
 	return r < 0 ? r : verdict_explain(&y->in, y->agent->mode, &q, &y->v, err);
 }
 
+static bool placed_here(const struct view *v, const char *path)
+{
+	for (size_t i = 0; v && path && i < v->placed_count; i++) {
+		if (str_eq(v->placed[i].identity, path))
+			return true;
+	}
+	return false;
+}
+
+/* NAME@NODE: whether the mapping puts it there, as far as this node has to know. */
+static bool is_placed(const struct why *y, const struct why_end *e)
+{
+	const struct view *v = y->agent->view;
+	const char *path;
+
+	if (e->identity < 0 || !e->node)
+		return true;
+	path = y->edition->policy->identities[e->identity].path;
+	if (str_eq(e->node, y->agent->config.node))
+		return placed_here(v, path);
+	for (size_t i = 0; v && i < v->peer_count; i++) {
+		if (str_eq(v->peers[i].identity, path) && str_eq(v->peers[i].node, e->node))
+			return true;
+	}
+	return false;
+}
+
 static int ask(struct why *y, struct err *err)
 {
+	if (!is_placed(y, &y->from) || !is_placed(y, &y->to)) {
+		y->v = (struct verdict){.decision = DECISION_DENIED,
+					.reason = REASON_NOT_PLACED,
+					.from_identity = y->from.identity,
+					.to_identity = y->to.identity,
+					.rule = -1,
+					.nearest = -1};
+		return 0;
+	}
 	return is_packet(y) ? ask_packet(y, err) : ask_names(y, err);
 }
 
@@ -150,15 +186,6 @@ static const char *peer_node(const struct view *v, const char *path, const struc
 			return p->node;
 	}
 	return NULL;
-}
-
-static bool placed_here(const struct view *v, const char *path)
-{
-	for (size_t i = 0; v && path && i < v->placed_count; i++) {
-		if (str_eq(v->placed[i].identity, path))
-			return true;
-	}
-	return false;
 }
 
 /* A caller is looked for here first, a called one elsewhere: as the oracle does. */
@@ -385,7 +412,9 @@ static const char *answer_word(const struct verdict *v)
 
 static void put_because(const struct why *y, struct buf *b)
 {
-	if (y->recorded && y->v.answer == DENY_DEFAULT)
+	/* Nobody was asked who would answer: a record, or an end that is nowhere. */
+	if (y->v.decision != DECISION_ALLOWED && y->v.answer == DENY_DEFAULT &&
+	    (y->recorded || y->v.reason == REASON_NOT_PLACED))
 		buf_printf(b, "%s (%s); mode %s", reason_meaning(y->v.reason),
 			   reason_name(y->v.reason), mode_name(y->agent->mode));
 	else
