@@ -12,6 +12,7 @@
 #include "agent/adoption.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "rules/marks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,6 +27,8 @@ void agent_shape(const struct agent *a, struct table_shape *ret)
 {
 	*ret = a->shape;
 	ret->unclaimed = a->mode == MODE_ENFORCE ? UNCLAIMED_DENY : UNCLAIMED_PASS;
+	/* Another mark, so that flows which passed before enforcement are classified again. */
+	ret->unclaimed_mark = MARK_UNCLAIMED_MIN + (a->mode == MODE_ENFORCE ? 1 : 0);
 	ret->trial = on_trial(a);
 }
 

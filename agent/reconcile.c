@@ -324,6 +324,23 @@ static bool owner_changes(const struct plan *p)
 	return false;
 }
 
+/* The mark of unclaimed flows changes with the mode: those that may go on get the new one. */
+static int add_unclaimed(const struct agent *a, const struct job *j, uint32_t **numbers, size_t *n)
+{
+	uint32_t old = a->applied ? a->applied->shape.unclaimed_mark : 0;
+	size_t cap = *n;
+	int r;
+
+	if (!old || old == j->target->shape.unclaimed_mark)
+		return 0;
+	r = vec_grow(numbers, &cap, *n + 1, sizeof(**numbers), CONDUITS_MAX);
+	if (r < 0)
+		return r;
+	(*numbers)[(*n)++] = old;
+	qsort(*numbers, *n, sizeof(**numbers), by_number);
+	return 0;
+}
+
 static int job_plan(struct agent *a, struct job *j, struct err *err)
 {
 	CLEANUP(freep) uint32_t *rederive = NULL;
@@ -332,6 +349,8 @@ static int job_plan(struct agent *a, struct job *j, struct err *err)
 
 	if (j->confirmed && a->confirmed.gen)
 		r = generation_rederive(a->confirmed.gen, j->confirmed, &rederive, &n);
+	if (r >= 0)
+		r = add_unclaimed(a, j, &rederive, &n);
 	if (r < 0)
 		return err_set(err, -r, "out of memory");
 	r = keep_rederive(a, j, rederive, n, err);

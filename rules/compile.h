@@ -101,6 +101,8 @@ struct generation {
 	size_t rule_count;
 	struct local_identity *locals; /* sorted by path */
 	size_t local_count;
+	/* Of the policy, for processes without an identity placed here; never DENY_DEFAULT. */
+	enum deny_answer deny_out, deny_in;
 	struct receiver *receivers; /* sorted by number */
 	size_t receiver_count, receiver_cap;
 	struct essential_owner *owners; /* sorted by number */

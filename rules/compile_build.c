@@ -391,18 +391,30 @@ static int build_leases(const struct build *b)
 
 /* --- processes without identity -------------------------------------------------------------- */
 
-/* They pass in selective mode; so then may the receivers of their datagrams. */
+/*
+ * Their mark is always in `live`: the chains give it to whom they let pass, in enforce mode between
+ * themselves on loopback only (R13). Whoever stops passing them uses another mark from then on.
+ */
 static int build_unclaimed(struct build *b)
 {
 	static const uint8_t accept = LIVE_ACCEPT, refused = LIVE_REFUSED_REPLY;
+	static const uint32_t marks[] = {MARK_IDENTITY_UNCLAIMED, MARK_IDENTITY_ASK,
+					 MARK_IDENTITY_NOBODY, MARK_IDENTITY_MISPLACED};
+	const struct generation *g = b->sides[0].g;
 	struct local_ends *all = &b->found[0];
 	struct key key;
-	int r;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(marks) && r == 0; i++)
+		r = add_answers(b, marks[i], false, g->deny_out == DENY_DROP,
+				g->deny_in == DENY_REJECT);
+	if (r < 0)
+		return r;
 
 	key_init(&key);
 	key_u32(&key, MARK_REFUSED);
 	r = build_add(b, (struct set_ref){.kind = SET_LIVE}, &key, &refused);
-	if (r < 0 || b->shape->unclaimed != UNCLAIMED_PASS || b->shape->unclaimed_mark == 0)
+	if (r < 0 || b->shape->unclaimed_mark == 0)
 		return r;
 	key_init(&key);
 	key_u32(&key, b->shape->unclaimed_mark);

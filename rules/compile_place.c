@@ -316,6 +316,8 @@ static int place_locals(struct compile *c, struct place *p, struct bounds *b)
 		}
 	}
 	if (!p->ghost) {
+		g->deny_out = answer_of(DENY_DEFAULT, p->policy->deny_out, DENY_REJECT);
+		g->deny_in = answer_of(DENY_DEFAULT, p->policy->deny_in, DENY_DROP);
 		g->locals = mem_calloc(count, sizeof(*g->locals));
 		if (!g->locals)
 			return compile_no_memory(c);

@@ -118,9 +118,8 @@ static enum reason refusal_reason(const struct judged *j, int owner, const struc
 /* All misplaced ones share one mark in the kernel, so none has an answer of its own. */
 static enum deny_answer answer_of(const struct judged *j, int owner, bool egress)
 {
-	if (owner_is_misplaced(j->in, owner))
-		return egress ? DENY_REJECT : DENY_DROP;
-	return owner_answer(j->in->policy, owner, egress);
+	return owner_answer(j->in->policy, owner_is_misplaced(j->in, owner) ? OWNER_NONE : owner,
+			    egress);
 }
 
 static void apply_vote(enum vote vote, enum reason reason, struct verdict *v)
@@ -206,8 +205,13 @@ static int refuse_loopback(const struct judged *j, struct verdict *v, struct err
 	if (r < 0)
 		return r;
 	leaves = anybody.stage >= STAGE_WATCHED;
-	/* A datagram that nobody receives: the kernel says so to the caller. */
-	if (leaves && j->flow->l4proto == IPPROTO_UDP && !j->flow->destination.has_socket) {
+	/*
+	 * A datagram that nobody receives: the kernel says so to the caller. And what the caller's
+	 * own identity receives in the place of another: a conduit has one set of ends, and nothing
+	 * is gained by talking to oneself.
+	 */
+	if (leaves && ((caller == called && caller != OWNER_NONE) ||
+		       (j->flow->l4proto == IPPROTO_UDP && !j->flow->destination.has_socket))) {
 		take_match(&anybody, v);
 		return 0;
 	}
