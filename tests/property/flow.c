@@ -94,14 +94,8 @@ static void draw_flow(struct probe *p, struct rng *r, const struct world *w, con
 	end_of_actor(p->called, s, &f->destination);
 }
 
-/* Where only a uid tells whose a listener is, the kernel asks the agent, and there is none (R20).
- */
-static bool asks_the_agent(const struct probe *p, const struct world *w)
+static bool uid_decides(const struct flow_end *end, const struct world *w)
 {
-	const struct flow_end *end = &p->flow.destination;
-
-	if (!end->has_socket || p->flow.direction == FLOW_OUT)
-		return false;
 	for (size_t i = 0; i < w->host.nobody_count; i++) {
 		const struct host_nobody *n = &w->host.nobodies[i];
 
@@ -109,6 +103,24 @@ static bool asks_the_agent(const struct probe *p, const struct world *w)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Unknown cgroups are questions. Where only a uid tells whose a receiving socket is, the kernel
+ * asks the agent, and there is none (R20): for listeners, and for answers to flows that are
+ * observed and so carry no mark.
+ */
+static bool asks_the_agent(const struct probe *p, const struct world *w)
+{
+	const struct flow *f = &p->flow;
+
+	if ((p->caller != NULL && w->unknown[p->caller->cgroup]) ||
+	    (p->called != NULL && w->unknown[p->called->cgroup]))
+		return true;
+	if (f->direction != FLOW_OUT && f->destination.has_socket)
+		return uid_decides(&f->destination, w);
+	return f->direction == FLOW_OUT && p->verdict.decision == DECISION_WOULD_DENY &&
+	       w->mode != MODE_OBSERVE && uid_decides(&f->source, w);
 }
 
 /* Two identities here that the caller may reach on one port: the policy's mistake (R56). */
@@ -147,6 +159,9 @@ static enum seen expectation(const struct probe *p)
 {
 	const struct flow *f = &p->flow;
 
+	/* Whoever sends a datagram is told by EPERM alone; an ICMP answer is not counted on. */
+	if (p->verdict.decision == DECISION_DENIED && f->l4proto != IPPROTO_TCP)
+		return SEEN_SILENT;
 	if (p->verdict.decision == DECISION_DENIED)
 		return p->verdict.answer == DENY_REJECT ? SEEN_REFUSED : SEEN_SILENT;
 	if (f->direction == FLOW_OUT || is_echo(f) || p->called != NULL)
@@ -185,11 +200,11 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 	world_input(w, world_judged_by_candidate(w), &in);
 	for (int i = 0; i < TRIES; i++) {
 		draw_flow(p, r, w, s);
+		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
+			return false;
 		if (asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||
 		    ambiguous)
 			continue;
-		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
-			return false;
 		if (!is_wanted(p, want) && i < WANTED)
 			continue;
 		p->expected = expectation(p);

@@ -101,12 +101,63 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/*
+ * Numbers whose flows are classified again: those of services that were cut up differently, and
+ * that of unclaimed flows, because processes may have got an identity.
+ */
 static int rederived(const struct kernel *k, const struct generation *confirmed, uint32_t **ret,
 		     size_t *ret_count)
 {
-	if (k->confirmed == NULL)
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	size_t count = 0, cap = 0;
+	int r;
+
+	if (k->applied == NULL)
 		return 0;
-	return generation_rederive(k->confirmed, confirmed, ret, ret_count);
+	r = generation_rederive(k->confirmed, confirmed, &numbers, &count);
+	if (r >= 0) {
+		cap = count;
+		r = vec_grow(&numbers, &cap, count + 1, sizeof(*numbers), CONDUITS_MAX);
+	}
+	if (r < 0)
+		return r;
+	numbers[count++] = k->applied->shape.unclaimed_mark;
+	qsort(numbers, count, sizeof(*numbers), by_number);
+	*ret = TAKE_PTR(numbers);
+	*ret_count = count;
+	return 0;
+}
+
+static bool is_live(const struct ruleset *r, uint32_t number)
+{
+	const struct set_items *live = ruleset_find(r, (struct set_ref){.kind = SET_LIVE});
+
+	return live != NULL && set_items_find(live, &number) != NULL;
+}
+
+/* As the agent does: they stay until they are live again. */
+static int keep_rederive(const struct kernel *k, struct ruleset *target, const uint32_t *more,
+			 size_t count, struct err *err)
+{
+	const struct set_ref ref = {.kind = SET_REDERIVE};
+	const struct set_items *old = k->applied == NULL ? NULL : ruleset_find(k->applied, ref);
+	size_t old_count = old == NULL ? 0 : old->count;
+	struct set_items *s = ruleset_set(target, ref);
+	int r = s == NULL ? -ENOMEM : 0;
+
+	for (size_t i = 0; i < old_count + count && r >= 0; i++) {
+		uint32_t number = 0;
+
+		if (i < old_count)
+			memcpy(&number, old->bytes + i * sizeof(number), sizeof(number));
+		else
+			number = more[i - old_count];
+		if (!is_live(target, number))
+			r = set_items_add(s, &number);
+	}
+	if (r < 0)
+		return err_set(err, -r, "out of memory");
+	return ruleset_sort(target, err);
 }
 
 static int send_plan(struct kernel *k, const struct world *w, const struct plan *plan,
@@ -128,8 +179,11 @@ static int send_plan(struct kernel *k, const struct world *w, const struct plan 
 
 static int set_switches(struct kernel *k, const struct world *w, struct err *err)
 {
-	int r;
+	/* The test is the agent: what it does not know of listeners does not exist. */
+	int r = nft_switch_set(k->nft, SET_AGENT_ALIVE, 3600 * MS_PER_SECOND, err);
 
+	if (r < 0)
+		return r;
 	if (w->mode == MODE_OBSERVE)
 		r = nft_switch_set(k->nft, SET_OBSERVE_ON, 0, err);
 	else
@@ -160,9 +214,9 @@ static int change(struct kernel *k, const struct world *w, struct generation *co
 
 	if (r < 0)
 		return err_set(err, -r, "rederive: %s", strerror(-r));
-	if (count > 1)
-		qsort(rederive, count, sizeof(*rederive), by_number);
-	r = plan_make(k->applied, target, rederive, count, &plan, err);
+	r = keep_rederive(k, target, rederive, count, err);
+	if (r >= 0)
+		r = plan_make(k->applied, target, rederive, count, &plan, err);
 	if (r >= 0)
 		r = send_plan(k, w, plan, target, err);
 	return r;
@@ -223,7 +277,7 @@ int kernel_audit(struct kernel *k, const struct world *w, struct err *err)
 	for (size_t i = 0; i < plan->op_count; i++) {
 		const struct plan_op *op = &plan->ops[i];
 
-		/* Ends of leases are read back with the kernel's rounding. */
+		/* Ends of leases come back rounded. */
 		if (is_lease(op))
 			continue;
 		return err_set(err, EBADMSG, "the kernel's %s %s an element (of %zu differences)",

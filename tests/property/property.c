@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static struct {
 	uint64_t seed;
 	uint64_t decisions;
 	uint64_t mutate;
-	bool verbose;
+	bool verbose, hold;
 } arg = {.decisions = 2000};
 
 struct run {
@@ -41,7 +42,7 @@ struct run {
 static void usage(void)
 {
 	fprintf(stderr, "usage: property --here NETNS --b NETNS --c NETNS [--seed N] "
-			"[--decisions N] [--mutate K] [--verbose]\n"
+			"[--decisions N] [--mutate K] [--verbose] [--hold]\n"
 			"       normally through tests/property/run.sh\n");
 	exit(2);
 }
@@ -62,8 +63,8 @@ static void parse_arguments(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		size_t o = 0;
 
-		if (str_eq(argv[i], "--verbose")) {
-			arg.verbose = true;
+		if (str_eq(argv[i], "--verbose") || str_eq(argv[i], "--hold")) {
+			*(str_eq(argv[i], "--hold") ? &arg.hold : &arg.verbose) = true;
 			continue;
 		}
 		while (o < ARRAY_LEN(options) && !str_eq(argv[i], options[o].name))
@@ -204,6 +205,10 @@ static int one_round(struct run *run, struct err *err)
 	if (arg.mutate == 0 &&
 	    (arg.verbose || r < 0 || (run->disagreed > before && before < FAILURES_SHOWN)))
 		show_world(&run->world);
+	/* For looking at the kernel: nsenter -n -t PID nft list table inet bwprop; kill -CONT PID.
+	 */
+	if (arg.hold && run->disagreed > before)
+		(void)raise(SIGSTOP);
 	return r;
 }
 
@@ -266,7 +271,7 @@ int main(int argc, char **argv)
 	pin();
 	r = play(&run, &err);
 	if (r < 0)
-		printf("not ok run: round %u (--seed %lu): %s\n", run.round,
+		printf("not ok run: round %u (--seed %lu): %s\n", run.round - 1,
 		       (unsigned long)arg.seed, err.text);
 	kept_drop(run.kept, &run.kept_count);
 	kernel_close(run.kernel);

@@ -92,16 +92,17 @@ extern const size_t port_count;
 
 /* --- the world of a round -------------------------------------------------------------------- */
 
-#define IDENTITIES_MAX 8
-#define NETWORKS_MAX   3
-#define RULES_MAX      12
-#define TEXTS_MAX      3
-#define WORKLOADS_MAX  12
-#define PEERS_MAX      16
-#define OVERLAY_MAX    3
-#define ESSENTIALS_N   4
-#define NODE_TEXTS     4 /* variants of `nodes:` */
-#define HERE           "h-0"
+#define IDENTITIES_MAX     8
+#define NETWORKS_MAX       3
+#define RULES_MAX          12
+#define TEXTS_MAX          3
+#define WORKLOADS_MAX      12
+#define HOST_WORKLOADS_MAX 64
+#define PEERS_MAX          16
+#define OVERLAY_MAX        3
+#define ESSENTIALS_N       4
+#define NODE_TEXTS         4 /* variants of `nodes:` */
+#define HERE               "h-0"
 
 struct model_identity {
 	const char *serves[TEXTS_MAX];
@@ -163,10 +164,11 @@ struct world {
 	struct addr node_addresses[4][2];
 	struct addr own[16];
 	struct host host;
-	struct host_workload host_workloads[WORKLOADS_MAX];
+	struct host_workload host_workloads[HOST_WORKLOADS_MAX];
 	struct host_nobody host_nobodies[ACTORS_MAX];
 	struct host_listener host_listeners[2 * PORTS_MAX];
 	struct host_unit host_units[1];
+	bool unknown[CGROUPS_MAX]; /* cgroups that no set can name: their processes ask the agent */
 	struct overlay overlay;
 	struct overlay_revoked revoked[OVERLAY_MAX];
 	struct overlay_quarantine quarantined[OVERLAY_MAX];

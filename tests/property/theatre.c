@@ -315,10 +315,7 @@ static void see_tcp(struct probe *p)
 		p->seen = SEEN_SILENT;
 }
 
-/*
- * Datagrams: an echo is open. Refused is what a port without a socket says, and what `reject` says;
- * EPERM alone is the kernel dropping at output without an answer.
- */
+/* Datagrams: an echo is open, and refused is what a port without a socket says. */
 static void see_datagram(struct probe *p)
 {
 	uint8_t bytes[256];
@@ -327,14 +324,12 @@ static void see_datagram(struct probe *p)
 	if (p->seen == SEEN_OPEN)
 		return;
 	n = recv(p->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	if (n < 0 && errno != EAGAIN && (p->send_error == 0 || p->send_error == EPERM))
+	if (n < 0 && errno != EAGAIN && p->send_error == 0)
 		p->send_error = errno;
 	if (n > 0)
 		p->seen = SEEN_OPEN;
-	else if (p->send_error == 0 || p->send_error == EPERM)
-		p->seen = SEEN_SILENT;
 	else
-		p->seen = SEEN_REFUSED;
+		p->seen = p->send_error == ECONNREFUSED ? SEEN_REFUSED : SEEN_SILENT;
 }
 
 static void probe_look(struct probe *p)

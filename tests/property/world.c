@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/zone.h"
+#include "rules/verdict_match.h"
 
 #define PAST_S                                                                                     \
 	(2 * 3600) /* policies were written two hours ago, when none of their rules had ended */
@@ -44,68 +45,131 @@ static unsigned capped_level(const struct cgroup *c)
 	return c->level < CGROUP_LEVEL_MAX ? c->level : CGROUP_LEVEL_MAX;
 }
 
-static void build_workloads(struct world *w, const struct stage *s)
+/* --- host ------------------------------------------------------------------------------------ */
+
+static const uint32_t uids[] = {4001, 4002, 4003};
+#define UID_COUNT ARRAY_LEN(uids)
+
+/* Whose processes in a cgroup are: whatever the uid, and by uid; -1 = nobody's. */
+struct owners {
+	int any, by_uid[UID_COUNT];
+};
+
+static bool is_below(const struct cgroup *c, const struct cgroup *ancestor)
 {
-	w->host.workloads = w->host_workloads;
-	w->host.workload_count = w->workload_count;
+	return c->level >= ancestor->level &&
+	       c->ids[ancestor->level - 1] == ancestor->ids[ancestor->level - 1];
+}
+
+/* Deepest cgroup first, with a uid before without at one depth; a uid alone is no cgroup's fact. */
+static int model_owner(const struct world *w, const struct compile_input *in, const struct stage *s,
+		       const struct cgroup *c, uint32_t uid)
+{
+	int owner = -1;
+	unsigned best = 0;
+
 	for (size_t i = 0; i < w->workload_count; i++) {
 		const struct model_workload *m = &w->workloads[i];
-		struct host_workload *h = &w->host_workloads[i];
+		unsigned rank;
 
-		*h = (struct host_workload){
-			.identity = (uint32_t)m->identity, .has_uid = m->uid != 0, .uid = m->uid};
-		if (m->cgroup >= 0) {
-			h->level = (uint8_t)capped_level(&s->cgroups[m->cgroup]);
-			h->cgroup_id = s->cgroups[m->cgroup].ids[h->level - 1];
+		if (m->cgroup < 0 || !is_below(c, &s->cgroups[m->cgroup]) ||
+		    (m->uid != 0 && m->uid != uid) ||
+		    !identity_may_be_here(in, (uint32_t)m->identity))
+			continue;
+		rank = 2 * s->cgroups[m->cgroup].level + (m->uid != 0);
+		if (rank > best) {
+			best = rank;
+			owner = m->identity;
 		}
 	}
+	return owner;
 }
 
-/* Whether the cgroup is somebody's whatever the uid, and whether some uid would make it so. */
-static void claims(const struct world *w, const struct cgroup *c, bool *ret_claimed,
-		   bool *ret_by_uid)
+static struct owners owners_of(const struct world *w, const struct compile_input *in,
+			       const struct stage *s, const struct cgroup *c)
 {
-	*ret_claimed = *ret_by_uid = false;
-	for (size_t i = 0; i < w->host.workload_count; i++) {
-		const struct host_workload *h = &w->host.workloads[i];
+	struct owners o = {.any = model_owner(w, in, s, c, 0)};
 
-		if (h->cgroup_id != 0 && c->ids[h->level - 1] != h->cgroup_id)
-			continue;
-		if (h->has_uid)
-			*ret_by_uid = true;
-		else
-			*ret_claimed = true;
+	/* Two identities of which one is every uid's and one a uid's in one cgroup: policy refuses.
+	 */
+	for (size_t i = 0; i < UID_COUNT; i++)
+		o.by_uid[i] = o.any >= 0 ? o.any : model_owner(w, in, s, c, uids[i]);
+	return o;
+}
+
+static void add_workload(struct world *w, int identity, const struct cgroup *c, uint32_t uid)
+{
+	struct host_workload *h = &w->host_workloads[w->host.workload_count++];
+
+	*h = (struct host_workload){
+		.identity = (uint32_t)identity, .has_uid = uid != 0, .uid = uid};
+	if (c != NULL) {
+		h->level = (uint8_t)capped_level(c);
+		h->cgroup_id = c->ids[h->level - 1];
 	}
 }
 
-/* What the agent would have found out about cgroups of nobody. */
-static void build_nobodies(struct world *w, const struct stage *s)
+static void add_cgroup(struct world *w, const struct cgroup *c, const struct owners *o,
+		       bool uid_alone)
 {
-	w->host.nobodies = w->host_nobodies;
-	w->host.nobody_count = 0;
-	for (size_t i = 0; i < s->actor_count; i++) {
-		const struct cgroup *c = &s->cgroups[s->actors[i].cgroup];
-		struct host_nobody n = {.level = (uint8_t)capped_level(c)};
-		bool claimed, known = false;
+	struct host_nobody n = {.level = (uint8_t)capped_level(c), .ask_listener = uid_alone};
 
-		n.cgroup_id = c->ids[n.level - 1];
-		claims(w, c, &claimed, &n.ask_listener);
-		for (size_t j = 0; j < w->host.nobody_count; j++)
-			known |= w->host_nobodies[j].cgroup_id == n.cgroup_id;
-		if (!claimed && !known)
-			w->host_nobodies[w->host.nobody_count++] = n;
+	n.cgroup_id = c->ids[n.level - 1];
+	if (o->any >= 0)
+		add_workload(w, o->any, c, 0);
+	for (size_t i = 0; i < UID_COUNT; i++) {
+		if (o->by_uid[i] >= 0 && o->by_uid[i] != o->any) {
+			add_workload(w, o->by_uid[i], c, uids[i]);
+			n.ask_listener = true;
+		}
+	}
+	if (o->any < 0)
+		w->host_nobodies[w->host.nobody_count++] = n;
+}
+
+/*
+ * What the agent would have found: a cgroup is entered when all below it have the same owners, so
+ * that one element says it all; else it stays unknown, and those below it are entered one by one.
+ */
+static void build_owners(struct world *w, const struct stage *s)
+{
+	struct compile_input in;
+	bool uid_alone = false;
+
+	world_input(w, false, &in);
+	for (size_t i = 0; i < w->workload_count; i++) {
+		const struct model_workload *m = &w->workloads[i];
+
+		if (m->cgroup < 0 && identity_is_placed_here(&in, (uint32_t)m->identity)) {
+			add_workload(w, m->identity, NULL, m->uid);
+			uid_alone = true;
+		}
+	}
+	for (size_t i = 0; i < s->cgroup_count; i++) {
+		struct owners o = owners_of(w, &in, s, &s->cgroups[i]);
+
+		w->unknown[i] = false;
+		for (size_t j = 0; j < s->cgroup_count; j++) {
+			struct owners below = owners_of(w, &in, s, &s->cgroups[j]);
+
+			if (is_below(&s->cgroups[j], &s->cgroups[i]) &&
+			    memcmp(&below, &o, sizeof(o)) != 0)
+				w->unknown[i] = true;
+		}
+		if (!w->unknown[i])
+			add_cgroup(w, &s->cgroups[i], &o, uid_alone);
 	}
 }
 
 static void build_host(struct world *w, const struct stage *s)
 {
-	w->host = (struct host){.addresses = w->own};
+	w->host = (struct host){
+		.addresses = w->own, .workloads = w->host_workloads, .nobodies = w->host_nobodies};
 	for (size_t i = 0; i < place_count; i++) {
 		if (places[i].host == HOST_HERE)
 			w->own[w->host.address_count++] = places[i].addr;
 	}
-	build_workloads(w, s);
-	build_nobodies(w, s);
+	build_owners(w, s);
 	w->host_units[0] =
 		(struct host_unit){(char *)(uintptr_t) "essential.service",
 				   s->cgroups[s->actors[1].cgroup]
