@@ -305,12 +305,18 @@ static void on_flow(void *user, const struct ct_flow *f)
 
 json_t *telemetry_last_denial(struct telemetry *t)
 {
-	const struct record *r;
+	const struct record *r = NULL;
 
-	if (t->ring_next == 0)
-		return NULL;
-	r = t->ring[(t->ring_next - 1) % TELEMETRY_RING_MAX];
-	return record_json(r, t->agent->config.node, r->last_ms, r->count);
+	for (size_t i = 0; i < TELEMETRY_RING_MAX; i++) {
+		/* From the newest on: of two in one millisecond the later one. */
+		const struct record *other =
+			t->ring[(t->ring_next + 2 * TELEMETRY_RING_MAX - 1 - i) %
+				TELEMETRY_RING_MAX];
+
+		if (other && (!r || other->last_ms > r->last_ms))
+			r = other;
+	}
+	return !r ? NULL : record_json(r, t->agent->config.node, r->last_ms, r->count);
 }
 
 /* A name is an identity's path; an end without identity goes by its address. */

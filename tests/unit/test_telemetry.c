@@ -152,6 +152,31 @@ TEST(allowed_flows_do_not_push_denials_out)
 	stop(t);
 }
 
+static void wait_for_next_millisecond(void)
+{
+	struct mono then = mono_now();
+
+	while (mono_ms_since(then, mono_now()) < 2)
+		continue;
+}
+
+TEST(the_last_denial_is_the_one_seen_last)
+{
+	struct telemetry *t = start();
+	json_t *last;
+
+	telemetry_record(t, denial("prod/a", 1, "denied"));
+	telemetry_record(t, denial("prod/b", 1, "would_deny"));
+	wait_for_next_millisecond();
+	telemetry_record(t, denial("prod/a", 2, "denied"));
+	last = telemetry_last_denial(t);
+	CHECK_STR(json_string_value(json_object_get(json_object_get(last, "from"), "identity")),
+		  "prod/a");
+	CHECK_INT(json_integer_value(json_object_get(last, "count")), 2);
+	json_decref(last);
+	stop(t);
+}
+
 TEST(the_ring_keeps_the_newest_and_counts_the_rest)
 {
 	struct telemetry *t = start();
