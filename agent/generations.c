@@ -253,20 +253,23 @@ static int gate_check(struct agent *a, struct err *err)
 
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err)
 {
+	struct edition before;
 	int r = gate_check(a, err);
 
 	if (r >= 0)
 		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, 0, err);
 	if (r < 0)
 		return r;
-	edition_done(&a->confirmed);
+	before = a->confirmed;
 	a->confirmed = a->candidate;
 	memset(&a->candidate, 0, sizeof(a->candidate));
 	a->candidate_on = false;
 	a->candidate_falls_back.s = 0;
-	(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, err);
+	/* The slots borrow their policy: both let go of it before it is freed. */
 	r = workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
 				 &a->config.essentials, err);
+	(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, NULL);
+	edition_done(&before);
 	if (r >= 0)
 		r = agent_save(a, err);
 	return r < 0 ? r : agent_confirm_finish(a, call, user, err);
