@@ -147,6 +147,12 @@ static int cut_conduit_now(struct agent *a, const char *name, struct err *err)
 	return nft_cut(a->nft, a->applied, &number, 1, err);
 }
 
+/* The second has begun already; a revocation never ends before its time. */
+static int64_t end_of(int64_t seconds)
+{
+	return seconds > 0 ? wall_now().s + seconds + 1 : 0;
+}
+
 int overlay_revoke(struct agent *a, const char *kind_word, const char *name, int64_t seconds,
 		   const char *reason, reconciled call, void *user, struct err *err)
 {
@@ -161,7 +167,7 @@ int overlay_revoke(struct agent *a, const char *kind_word, const char *name, int
 	entry.kind = (unsigned)kind;
 	entry.name = mem_strdup(kept);
 	entry.reason = mem_strdup(reason);
-	entry.until.s = seconds > 0 ? wall_now().s + seconds : 0;
+	entry.until.s = end_of(seconds);
 	grown = reallocarray(ov->revoked, ov->revoked_count + 1, sizeof(*grown));
 	if (grown)
 		ov->revoked = grown;
