@@ -116,6 +116,12 @@ static void overlay_done_cb(void *user, int r, const struct err *err, const stru
 		(void)json_object_set_new(
 			o, "until",
 			wall_json((struct wall){seconds > 0 ? wall_now().s + seconds : 0}));
+	if (request_string(q, "keep"))
+		(void)json_object_set_new(o, "keep", json_string(request_string(q, "keep")));
+	if (q->agent->mode == MODE_OBSERVE)
+		(void)json_object_set_new(o, "note",
+					  json_string("this node observes: nothing is cut until "
+						      "bailiwick mode selective or enforce"));
 	request_reply(q, EXIT_OK, o);
 }
 

@@ -64,10 +64,13 @@ static int64_t total_of(const json_t *result, const char *path, const json_t *li
 void cut_render(const json_t *result, struct buf *b)
 {
 	const json_t *cut = field(result, "cut");
+	const char *note = field_text(result, "note");
 
 	flows_table(cut, b);
+	if (note != NULL)
+		buf_printf(b, "NOTE: %s.\n", note);
 	put_count(b, total_of(result, "cut_total", cut), "flow");
-	buf_puts(b, " cut");
+	buf_puts(b, note != NULL ? " would be cut" : " cut");
 }
 
 static void render_flows(const json_t *result, const struct screen *s, struct buf *b)
