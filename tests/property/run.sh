@@ -22,6 +22,13 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
+# Not `ip -n`, which wants to change mounts and cannot in every chroot.
+ip_of() {
+	local netns=$1
+	shift
+	nsenter --net="/run/netns/$netns" ip "$@"
+}
+
 # host NAME: quiet about ICMP rate limits, which would hide answers.
 host() {
 	ip netns add "$ID-$1" || exit 1
@@ -31,7 +38,7 @@ host() {
 			net.ipv4.icmp_msgs_per_sec=100000 net.ipv6.icmp.ratelimit=0 \
 			net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
 			net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
-			net.ipv4.ip_local_port_range="61000 65000"' 2>/dev/null
+			net.ipv4.ip_local_port_range="61000 65001"' 2>/dev/null
 }
 
 # link HOST DEVICE NETWORK: one cable from here; the other end has addresses 9 to 12.
