@@ -21,6 +21,15 @@ serve cache-thief pay-1 backup.service 6379
 denied "an impostor on loopback gets nothing" pay-1 settlement.service 127.0.0.1 6379
 same "indeed nothing" "$(said cache-thief | grep -c '^accepted' || true)" 0
 stop thief
-serve api2 api-1 api.service 8443
+serve api2 api-1 api.service 8443 "$API"
 connects "the API answers again" pay-1 settlement.service "$API" 8443
+reuses() {
+	run pay-1 settlement.service traffic tcp-client "$API" 8443 --port 40010 --timeout 700
+}
+check "also on the port in TIME_WAIT, once it is known to listen" wait_for 8 reuses
+# Now the port is the API's, by that list; another address is not.
+serve neighbour api-1 thief.service 8443 "$API_6"
+no_answer "an impostor beside it, on another address" pay-1 settlement.service "$API_6" 8443
+same "hears nothing" "$(said neighbour | grep -c '^accepted' || true)" 0
+connects "nor hinders the API" pay-1 settlement.service "$API" 8443
 finish_tests
