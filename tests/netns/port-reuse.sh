@@ -28,18 +28,17 @@ like "backup's from the same port are denied" "$(cat "$WORK/udp.out")" 'answered
 expect "settlement's pass again" $DONE udp_from 40001 settlement.service
 
 # The receiver: another unit of the API's host binds the port that the API has left.
-stop api-udp
-serve_udp thief api-1 cache.service 9000
-udp_from 40001 settlement.service >/dev/null
 place prod/payments/cache api-1
 views
 views_live api-1
+expect "settlement's flow is live" $DONE udp_from 40001 settlement.service
+stop api-udp
+serve_udp thief api-1 cache.service 9000
 udp_from 40001 settlement.service >/dev/null
-pause 0.1
-got_before=$(said thief | grep -c '^from' || true)
+same "what another identity has bound receives nothing of a live flow" \
+	"$(said thief | grep -c '^from' || true)" 0
 udp_from 40002 settlement.service >/dev/null
-same "what another identity has bound receives nothing" \
-	"$(said thief | grep -c '^from' || true)" "$got_before"
+same "nor of a new one" "$(said thief | grep -c '^from' || true)" 0
 stop thief
 serve_udp api-udp2 api-1 api.service 9000
 expect "the API itself receives again" $DONE udp_from 40001 settlement.service
