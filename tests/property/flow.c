@@ -117,6 +117,9 @@ static bool asks_the_agent(const struct probe *p, const struct world *w)
 	if ((p->caller != NULL && w->unknown[p->caller->cgroup]) ||
 	    (p->called != NULL && w->unknown[p->called->cgroup]))
 		return true;
+	if (f->l4proto == IPPROTO_UDP && p->caller != NULL && uid_decides(&f->source, w) &&
+	    p->verdict.from_identity >= 0)
+		return true;
 	if (f->direction != FLOW_OUT && f->destination.has_socket)
 		return uid_decides(&f->destination, w);
 	return f->direction == FLOW_OUT && p->verdict.decision == DECISION_WOULD_DENY &&
