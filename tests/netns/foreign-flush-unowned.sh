@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# UC-86 on a kernel without persistent owners (R37): nothing keeps root from the table, so what is
+# flushed, deleted or edited is seen by event and repaired, with an alert.
+. "$(dirname "$0")/lib.sh"
+
+cc=$(command -v "${CC:-cc}" gcc | head -n 1)
+[ -n "$cc" ] || skip_all "needs a C compiler"
+must "$cc" -shared -fPIC -O1 -o "$WORK/old_kernel.so" "$ROOT/tests/netns/old_kernel.c" -ldl
+export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
+mkdir "$WORK/bin"
+printf '#!/bin/sh\nexec env LD_PRELOAD=%s %s "$@"\n' "$WORK/old_kernel.so" "$B/bailiwickd" \
+	>"$WORK/bin/bailiwickd"
+chmod +x "$WORK/bin/bailiwickd"
+PATH=$WORK/bin:$PATH
+
+usual <<END
+$(rule settlement-calls-api settlement api 'tcp/8443, udp/9000')
+END
+same "the table has no owner" "$(bw_json pay-1 .table.owned status)" false
+serve api api-1 api.service 8443
+serve_udp api-udp api-1 api.service 9000
+talk live pay-1 settlement.service "$API" 8443
+repairs() { bw_json pay-1 .repairs status; }
+denies() {
+	run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 300
+	[ $? = $REFUSED ]
+}
+repaired() { # NAME
+	check "$1: repaired" wait_for 3 more_repairs
+	check "$1: denies" wait_for 2 denies
+	connects "$1: permits" pay-1 settlement.service "$API" 8443
+	udp_answers "$1: datagrams too" pay-1 settlement.service "$API" 9000
+	before=$(repairs)
+}
+more_repairs() { [ "$(repairs)" -gt "$before" ]; }
+before=$(repairs)
+must host_nft pay-1 flush ruleset
+repaired "flush ruleset"
+runs_on "flush ruleset: a live flow goes on" live
+must host_nft pay-1 delete table inet bailiwick
+repaired "the table deleted"
+runs_on "the table deleted: a live flow goes on" live
+must host_nft pay-1 flush chain inet bailiwick out
+repaired "a chain emptied"
+runs_on "a chain emptied: a live flow goes on" live
+must host_nft pay-1 insert rule inet bailiwick out accept
+repaired "a rule slipped in"
+runs_on "a rule slipped in: a live flow goes on" live
+# Without verdicts nothing passes: what spoke in that moment may have been reset.
+must host_nft pay-1 flush map inet bailiwick live
+repaired "the verdicts flushed"
+talk live2 pay-1 settlement.service "$API" 8443
+like "the alert names who did it" "$(cat "$WORK/pay-1/agent.log")" \
+	'ALERT: table bailiwick was deleted by nft'
+agent_stop pay-1 KILL
+must host_nft pay-1 flush ruleset
+agent_start pay-1
+check "what was flushed while no agent ran is back" wait_for 2 denies
+runs_on "and the live flow goes on" live2
+finish_tests
