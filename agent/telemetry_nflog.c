@@ -18,6 +18,8 @@
 #define CONFIG_BYTES        256
 #define CONFIG_ANSWERS_MAX  1024
 #define BUFFER_IN_KERNEL    8192
+/* Before work on cgroups and policy, after the heartbeat. */
+#define NFLOG_PRIORITY (SD_EVENT_PRIORITY_IMPORTANT / 2)
 
 struct nflog {
 	struct mnl_socket *netlink;
@@ -255,6 +257,9 @@ int nflog_open(uint16_t group, sd_event *event,
 	if (r >= 0) {
 		r = sd_event_add_io(event, &n->io, mnl_socket_get_fd(n->netlink), EPOLLIN,
 				    on_packets, n);
+		if (r >= 0)
+			/* Sockets of short connections live for less than anything else takes. */
+			r = sd_event_source_set_priority(n->io, NFLOG_PRIORITY);
 		if (r < 0)
 			r = err_set(err, -r, "NFLOG: %s", strerror(-r));
 	}
