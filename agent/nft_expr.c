@@ -360,6 +360,9 @@ static void match_header(struct emit *e, const struct stmt *s)
 	case STMT_SYN_RAW:
 		match_flags_raw(e, syn_mask, TH_SYN, false);
 		break;
+	case STMT_SYN_ACK:
+		match_flags(e, TH_SYN | TH_ACK, TH_SYN | TH_ACK, false);
+		break;
 	case STMT_RST:
 		match_flags(e, TH_RST, TH_RST, false);
 		break;

@@ -29,7 +29,7 @@ enum nft_type {
 	TYPE_ICMP6_TYPE = 29,
 	TYPE_CGROUPV2 = 46,
 };
-#define TYPE_BITS 6
+#define TYPE_BITS  6
 #define ORDERS_MAX 32
 
 static const struct {
@@ -113,8 +113,7 @@ static void put_orders(struct nlmsghdr *h, uint32_t key, uint32_t data)
 		return;
 	if (nftnl_udata_put_u32(u, NFTNL_UDATA_SET_KEYBYTEORDER, key) &&
 	    nftnl_udata_put_u32(u, NFTNL_UDATA_SET_DATABYTEORDER, data))
-		mnl_attr_put(h, NFTA_SET_USERDATA, nftnl_udata_buf_len(u),
-			     nftnl_udata_buf_data(u));
+		mnl_attr_put(h, NFTA_SET_USERDATA, nftnl_udata_buf_len(u), nftnl_udata_buf_data(u));
 	nftnl_udata_buf_free(u);
 }
 

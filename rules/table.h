@@ -12,8 +12,8 @@
  *
  * A chain that an element of `live` can lead to must not look `live` up again: the kernel refuses
  * such a loop (EMLINK, R5). The kernel walks every path of gotos and jumps whenever an element with
- * a chain is added (nft_chain_validate), and on each path every element of `live`: so the base chains
- * alone look it up, and classification comes back to them with a mark.
+ * a chain is added (nft_chain_validate), and on each path every element of `live`: so the base
+ * chains alone look it up, and classification comes back to them with a mark.
  */
 #pragma once
 
@@ -51,6 +51,7 @@ enum stmt_kind {
 	STMT_HAS_UID,  /* a process sends: kernel sockets have no file (meta skuid) */
 	STMT_SYN_ONLY, /* tcp flags & (fin | syn | rst | ack) == syn; may be inverted */
 	STMT_SYN_RAW,  /* the same, for packets known to be TCP: without a test of the protocol */
+	STMT_SYN_ACK,
 	STMT_RST,
 	STMT_CT_STATE,    /* value: bits TABLE_STATE_* */
 	STMT_CT_REPLY,    /* ct direction reply; inverted: original */

@@ -108,6 +108,7 @@ static const char *const fixed[STMT_QUEUE + 1][2] = {
 	[STMT_SYN_ONLY] = {"tcp flags & (fin | syn | rst | ack) == syn",
 			   "tcp flags & (fin | syn | rst | ack) != syn"},
 	[STMT_SYN_RAW] = {"@th,104,8 & 0x17 == 0x02"},
+	[STMT_SYN_ACK] = {"tcp flags & (syn | ack) == (syn | ack)"},
 	[STMT_RST] = {"tcp flags & rst == rst"},
 	[STMT_CT_REPLY] = {"ct direction reply", "ct direction original"},
 	[STMT_CT_EXPECTED] = {"ct status expected"},

@@ -105,6 +105,9 @@ static void unclaimed(struct builder *b)
 	bool pass = b->t->shape.unclaimed == UNCLAIMED_PASS;
 
 	CHAIN(b, "unclaimed_pass");
+	/* A flow that ran before it was judged: the other end is still to be looked at. */
+	RULE(b, table_plain(STMT_OIF_LO), not(table_plain(STMT_SYN_ONLY)),
+	     set_mark(MARK_LO_PENDING), accept_it());
 	RULE(b, state_is(TABLE_STATE_NEW), count_as("unclaimed"));
 	RULE(b, set_mark(b->t->shape.unclaimed_mark));
 	CHAIN(b, "unclaimed");

@@ -50,4 +50,37 @@ must table left switch trial_on 1500
 refused "enforced during a trial" left b.service "$R4" 7000
 wait_for 4 run left b.service traffic tcp-client "$R4" 7000 --timeout 700
 connects "observed when the trial ends" left b.service "$R4" 7000
+
+# Loopback flows that were open while everything was observed are judged at both ends.
+TABLE_OPTIONS=()
+load right observe
+serve local right n.service 7100
+for address in 127.0.0.1 ::1; do
+	talk to_identity right n.service "$address" 7000
+	talk to_nobody right n.service "$address" 7100
+	talk of_identity right s.service "$address" 7100
+	must table right switch observe_on off
+	is_cut "nobody to an identity, $address" to_identity
+	is_cut "an identity to nobody, $address" of_identity
+	runs_on "nobody to nobody, $address" to_nobody
+	stop to_nobody
+	must table right switch observe_on on
+done
+
+# An observed identity gets its answers even where nobody else may talk.
+TABLE_OPTIONS=(--deny-unclaimed)
+load left
+must table left add - <<<"observe_who $B_"
+load right observe
+expect "echo reply of an observed identity" $DONE run left b.service datagrams ping "$R4"
+expect "and its IPv6" $DONE run left b.service datagrams ping "$R6"
+load right
+must table right add - <<<"observe_who $T_"
+connects "towards an observed identity" left b.service "$R4" 7000
+talk observed left b.service "$R6" 7000
+same "its flow has no mark" "$(at right conntrack -L -f ipv6 -p tcp --dport 7000 2>/dev/null |
+	grep ESTABLISHED | grep -vc 'mark=0 ')" 0
+must table right del - <<<"observe_who $T_"
+is_cut "and ends with the observation" observed
+refused "a closed port of its own host" left b.service 127.0.0.1 7999
 finish_tests
