@@ -37,5 +37,5 @@ met=false
 [ "$after" = 0 ] && [ "$alive" = "$FLOWS" ] && met=true
 jq -cn --argjson after "$after" --argjson lost $((FLOWS - alive)) --argjson flows "$FLOWS" \
 	--argjson met $met '{id: "revoke-flow", what: "revocation of 1 of \($flows + 1) live flows",
-	unit: "packets", min: $after, median: $after, max: $after, goal: "its next packet",
-	met: $met, note: "messages of it after the command returned; \($lost) other flows lost"}'
+	unit: "messages", min: $after, median: $after, max: $after, goal: "its next packet",
+	met: $met, note: "of it after the command returned; \($lost) other flows lost"}'

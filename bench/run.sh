@@ -18,6 +18,7 @@ SIZE=full
 JSON=
 ONLY=
 FAILED=0
+RUNNING=
 
 usage() {
 	sed -n '6s/^# *//p' "$0" >&2
@@ -45,6 +46,8 @@ mkdir -p "$CG/units" "$CG/host" || exit 1
 cleanup() {
 	trap '' INT TERM EXIT
 	local i
+	[ -z "$RUNNING" ] || kill "$RUNNING" 2>/dev/null
+	wait
 	echo 1 >"$CG/cgroup.kill"
 	for i in 1 2 3 4 5 6 7 8 9 10; do
 		find "$CG" -depth -type d -exec rmdir {} + 2>/dev/null
@@ -64,10 +67,14 @@ measure() {
 	shift
 	[ -z "$ONLY" ] || [ "$ONLY" = "$name" ] || return 0
 	echo "bench: $name" >&2
-	if ! timeout 300 "$@" >>"$WORK/rows"; then
+	# In the background, so that a signal to this script is not kept waiting.
+	timeout 300 "$@" >>"$WORK/rows" &
+	RUNNING=$!
+	if ! wait "$RUNNING"; then
 		echo "bench: $name did not measure" >&2
 		FAILED=1
 	fi
+	RUNNING=
 }
 
 absent() {
@@ -95,7 +102,7 @@ fi
 # ------------------------------------------------------------------------------------- printing
 
 jq -s --arg when "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --arg kernel "$(uname -r)" --arg size $SIZE \
-	--argjson cpus "$(nproc)" --arg release "$("$B/bailiwick" version 2>/dev/null | head -n 1)" \
+	--argjson cpus "$(nproc)" --arg release "$("$B/bailiwick" version 2>/dev/null | awk 'NR == 1 { print $NF }')" \
 	--arg cpu "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
 	'{version: 1, when: $when, release: $release, kernel: $kernel, cpus: $cpus, cpu: $cpu,
 	size: $size, rows: .}' "$WORK/rows" >"$WORK/table.json" || exit 1
