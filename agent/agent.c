@@ -44,7 +44,7 @@ int agent_save(struct agent *a, struct err *err)
 		.mode = a->mode,
 		.mode_before = a->mode_before,
 		.mode_until = a->mode_until,
-		.view_sequence = a->view ? a->view->sequence : 0,
+		.view_sequence = a->view_kept,
 		.wall_highest = a->wall_highest,
 	};
 	int r = store_state_write(a->store, &st, err);
@@ -197,6 +197,7 @@ static int settle_candidate(struct agent *a, struct err *err)
 	}
 	if (on && left) {
 		a->candidate_on = true;
+		a->candidate_ends.ns = mono_now().ns + (int64_t)left * 1000000;
 		return 0;
 	}
 	if (on) {

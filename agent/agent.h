@@ -98,10 +98,13 @@ struct agent {
 	struct edition confirmed, candidate; /* candidate.policy NULL = none */
 	bool candidate_on;                   /* the kernel's switch was set for it */
 	struct wall candidate_falls_back;
+	struct mono candidate_ends; /* the same, by the clock that the kernel counts with */
+	bool replacing;             /* a policy is on its way in, without probation */
 	bool doubling; /* both slots hold the confirmed policy: a confirmation is being finished */
 	struct view *view;
 	char *view_error; /* why the newest view.json was refused; NULL = it was not */
 	struct wall view_when;
+	uint64_t view_kept; /* sequence of the one on disk: the next start may not ask for more */
 	struct overlay overlay;
 
 	enum node_mode mode, mode_before; /* before a mode with an end */
@@ -178,7 +181,7 @@ int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds
 int agent_policy_replace(struct agent *a, struct edition *take, reconciled call, void *user,
 			 struct err *err);
 int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct err *err);
-void agent_candidate_tick(struct agent *a, struct wall now);
+void agent_candidate_tick(struct agent *a);
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err);
 int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
 			     struct err *err);

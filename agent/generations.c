@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NS_PER_S 1000000000LL
+
 void edition_done(struct edition *e)
 {
 	generation_free(e->gen);
@@ -76,6 +78,22 @@ int agent_compile(struct agent *a, struct generation **ret_confirmed,
 	return 0;
 }
 
+/* One change of policy at a time: each has the one before as its way back. */
+static int refuse_while_changing(const struct agent *a, struct err *err)
+{
+	if (a->candidate.policy)
+		return err_set(err, EBUSY,
+			       "revision %" PRIu64
+			       " is on probation; bailiwick confirm or bailiwick rollback first",
+			       a->candidate.revision);
+	if (a->replacing || a->doubling)
+		return err_set(err, EBUSY,
+			       "revision %" PRIu64
+			       " is just being put in force; the same again in a moment",
+			       a->confirmed.revision);
+	return 0;
+}
+
 /* --- probation ---------------------------------------------------------------------------- */
 
 /* A change that needs several reconciliations, one after the other. */
@@ -83,6 +101,7 @@ struct passage {
 	struct agent *agent;
 	reconciled call;
 	void *user;
+	uint64_t revision; /* that is being loaded */
 	int64_t seconds;
 	struct cut_list cut;
 };
@@ -124,6 +143,12 @@ static void candidate_forget(struct agent *a)
 	a->candidate_falls_back.s = 0;
 }
 
+/* It was rolled back before it was switched on; what took its place is loaded by itself. */
+static bool was_given_up(const struct passage *p)
+{
+	return !p->agent->candidate.policy || p->agent->candidate.revision != p->revision;
+}
+
 static void candidate_loaded(void *user, int r, const struct err *load_err,
 			     const struct cut_list *cut)
 {
@@ -132,6 +157,15 @@ static void candidate_loaded(void *user, int r, const struct err *load_err,
 	struct err err = {{0}};
 
 	passage_cut(p, cut);
+	if (was_given_up(p)) {
+		if (!a->candidate.policy)
+			candidate_forget(a); /* the generation that came with the load */
+		r = err_set(&err, ECANCELED,
+			    "revision %" PRIu64 " was rolled back while it was being loaded",
+			    p->revision);
+		passage_end(p, r, &err);
+		return;
+	}
 	if (r < 0) {
 		err = *load_err;
 		candidate_forget(a);
@@ -152,6 +186,7 @@ static void candidate_loaded(void *user, int r, const struct err *load_err,
 		agent_touch(a, DIRTY_POLICY);
 	} else {
 		a->candidate_on = true;
+		a->candidate_ends.ns = mono_now().ns + p->seconds * NS_PER_S;
 		log_info("policy revision %" PRIu64 " on probation for %" PRId64 " s",
 			 a->candidate.revision, p->seconds);
 	}
@@ -164,19 +199,19 @@ int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds
 	struct passage *p;
 	int r;
 
-	if (a->candidate.policy)
-		return err_set(err, EBUSY,
-			       "revision %" PRIu64
-			       " is on probation; bailiwick confirm or bailiwick rollback first",
-			       a->candidate.revision);
-	r = workloads_set_policy(a->workloads, SLOT_B, take->policy, a->view, &a->config.essentials,
-				 err);
+	r = refuse_while_changing(a, err);
 	if (r < 0)
 		return r;
-	p = passage_new(a, call, user);
-	if (!p)
-		return err_set(err, ENOMEM, "out of memory");
+	r = workloads_set_policy(a->workloads, SLOT_B, take->policy, a->view, &a->config.essentials,
+				 err);
+	p = r < 0 ? NULL : passage_new(a, call, user);
+	if (!p) {
+		/* The caller keeps, and frees, what the slot has borrowed. */
+		(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, NULL);
+		return r < 0 ? r : err_set(err, ENOMEM, "out of memory");
+	}
 	p->seconds = seconds;
+	p->revision = take->revision;
 	a->candidate = *take;
 	memset(take, 0, sizeof(*take));
 	return agent_reconcile(a, DIRTY_POLICY, candidate_loaded, p, err);
@@ -251,28 +286,55 @@ static int gate_check(struct agent *a, struct err *err)
 	return r;
 }
 
-int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err)
+/*
+ * Onto disk first: a confirmation that the next start does not know would be none. If it cannot be
+ * kept the candidate stays on probation, and the kernel falls back by itself. Killed in between,
+ * the next start finds the switch on and no candidate, and finishes the work.
+ */
+static int confirm_keep(struct agent *a, struct edition *ret_before, struct err *err)
 {
-	struct edition before;
-	int r = gate_check(a, err);
+	struct edition before = a->confirmed;
+	struct wall falls_back = a->candidate_falls_back;
+	int r;
 
-	if (r >= 0)
-		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, 0, err);
-	if (r < 0)
-		return r;
-	before = a->confirmed;
 	a->confirmed = a->candidate;
 	memset(&a->candidate, 0, sizeof(a->candidate));
-	a->candidate_on = false;
 	a->candidate_falls_back.s = 0;
-	/* The slots borrow their policy: both let go of it before it is freed. */
-	r = workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
+	r = agent_save(a, err);
+	if (r >= 0)
+		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, 0, err);
+	if (r >= 0) {
+		a->candidate_on = false;
+		*ret_before = before;
+		return 0;
+	}
+	a->candidate = a->confirmed;
+	a->confirmed = before;
+	a->candidate_falls_back = falls_back;
+	(void)agent_save(a, NULL);
+	return r;
+}
+
+int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err)
+{
+	struct edition before = {0};
+	int r = gate_check(a, err);
+
+	if (r < 0)
+		return r;
+	r = workloads_set_policy(a->workloads, SLOT_A, a->candidate.policy, a->view,
 				 &a->config.essentials, err);
+	if (r >= 0)
+		r = confirm_keep(a, &before, err);
+	if (r < 0) {
+		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
+					   &a->config.essentials, NULL);
+		return r;
+	}
+	/* The slots borrow their policy: both let go of it before it is freed. */
 	(void)workloads_set_policy(a->workloads, SLOT_B, NULL, NULL, NULL, NULL);
 	edition_done(&before);
-	if (r >= 0)
-		r = agent_save(a, err);
-	return r < 0 ? r : agent_confirm_finish(a, call, user, err);
+	return agent_confirm_finish(a, call, user, err);
 }
 
 int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
@@ -302,14 +364,17 @@ int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, 
 	return agent_reconcile(a, DIRTY_POLICY, confirm_cleaned, p, err);
 }
 
-/* Called every second: the kernel may have fallen back by itself. */
-void agent_candidate_tick(struct agent *a, struct wall now)
+/*
+ * Called every second: the kernel may have fallen back by itself. It is asked, not the wall clock,
+ * which somebody may have set back.
+ */
+void agent_candidate_tick(struct agent *a)
 {
 	struct err err = {{0}};
 	uint64_t left = 0;
 	bool on = true;
 
-	if (!a->candidate_on || now.s < a->candidate_falls_back.s)
+	if (!a->candidate_on)
 		return;
 	if (nft_switch_get(a->nft, SET_CANDIDATE_ON, &on, &left, &err) < 0 || on)
 		return;
@@ -332,6 +397,7 @@ static void replaced(void *user, int r, const struct err *apply_err, const struc
 	struct agent *a = x->agent;
 	struct err err = *apply_err;
 
+	a->replacing = false;
 	if (r < 0) {
 		/* The last good policy stays: what judges now was compiled from it. */
 		x->before.gen = TAKE_PTR(a->confirmed.gen);
@@ -357,21 +423,22 @@ int agent_policy_replace(struct agent *a, struct edition *take, reconciled call,
 	struct replacement *x;
 	int r;
 
-	if (a->candidate.policy)
-		return err_set(err, EBUSY,
-			       "revision %" PRIu64
-			       " is on probation; bailiwick confirm or bailiwick rollback first",
-			       a->candidate.revision);
-	r = workloads_set_policy(a->workloads, SLOT_A, take->policy, a->view, &a->config.essentials,
-				 err);
+	r = refuse_while_changing(a, err);
 	if (r < 0)
 		return r;
-	x = mem_calloc(1, sizeof(*x));
-	if (!x)
-		return err_set(err, ENOMEM, "out of memory");
+	r = workloads_set_policy(a->workloads, SLOT_A, take->policy, a->view, &a->config.essentials,
+				 err);
+	x = r < 0 ? NULL : mem_calloc(1, sizeof(*x));
+	if (!x) {
+		/* The caller keeps, and frees, what the slot has borrowed. */
+		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
+					   &a->config.essentials, NULL);
+		return r < 0 ? r : err_set(err, ENOMEM, "out of memory");
+	}
 	*x = (struct replacement){.agent = a, .before = a->confirmed, .call = call, .user = user};
 	a->confirmed = *take;
 	a->confirmed.gen = TAKE_PTR(x->before.gen);
 	memset(take, 0, sizeof(*take));
+	a->replacing = true;
 	return agent_reconcile(a, DIRTY_POLICY, replaced, x, err);
 }

@@ -73,7 +73,7 @@ static void due(struct agent *a)
 	struct wall now = wall_now();
 	struct err err = {{0}};
 
-	agent_candidate_tick(a, now);
+	agent_candidate_tick(a);
 	agent_mode_tick(a, now);
 	overlay_tick(a, now);
 	watcher_tick(a->watcher);

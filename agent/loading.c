@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static json_t *finding_json(const struct policy *p, const struct finding *f)
 {
 	const char *file = f->pos.file < p->file_count ? p->files[f->pos.file] : "";
@@ -256,6 +255,8 @@ int loading_view(struct agent *a, struct err *err)
 	log_info("view sequence %" PRIu64, a->view->sequence);
 	if (store_view_write(a->store, text, len, &kept) < 0)
 		log_warn("view is in force but not kept for the next start: %s", kept.text);
+	else
+		a->view_kept = a->view->sequence;
 	if (agent_save(a, &kept) < 0)
 		log_warn("%s", kept.text);
 	return 1;
@@ -285,5 +286,6 @@ int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err)
 	if (r < 0)
 		return err_prefix(err, r, "stored view");
 	a->view = v;
+	a->view_kept = v->sequence;
 	return 0;
 }

@@ -293,6 +293,9 @@ static int take_switch(const struct nlmsghdr *h, void *user)
 		return MNL_CB_OK;
 	s->on = true;
 	s->left_ms = nft_attr_u64(nft_attr_nested(element, NFTA_SET_ELEM_EXPIRATION), 0);
+	/* In its last millisecond it still is one that ends; 0 means for good. */
+	if (s->left_ms == 0 && nft_attr_u64(nft_attr_nested(element, NFTA_SET_ELEM_TIMEOUT), 0) > 0)
+		s->left_ms = 1;
 	return MNL_CB_OK;
 }
 

@@ -8,6 +8,14 @@
 #include <inttypes.h>
 #include <sys/epoll.h>
 
+/* At least a little: what has no end would be confirmed. */
+static uint64_t candidate_left_ms(const struct agent *a)
+{
+	int64_t left = mono_ms_since(mono_now(), a->candidate_ends);
+
+	return left > 0 ? (uint64_t)left : 1;
+}
+
 static int load_again(struct agent *a, bool from_nothing, struct err *err)
 {
 	enum nft_found found;
@@ -29,12 +37,7 @@ static int load_again(struct agent *a, bool from_nothing, struct err *err)
 	if (r >= 0)
 		r = agent_mode_apply(a, err);
 	if (r >= 0 && a->candidate_on)
-		r = nft_switch_set(a->nft, SET_CANDIDATE_ON,
-				   (uint64_t)(a->candidate_falls_back.s > wall_now().s
-						      ? a->candidate_falls_back.s - wall_now().s
-						      : 1) *
-					   1000,
-				   err);
+		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, candidate_left_ms(a), err);
 	if (r >= 0)
 		r = nft_enforce(a->nft, &a->shape, err);
 	a->enforcing = r >= 0;
