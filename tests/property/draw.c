@@ -153,7 +153,7 @@ static void draw_model(struct world *w, struct model *m, struct rng *r)
 		if (chance(r, 50))
 			m->networks[i][1] = cidrs[(first + 5) % ARRAY_LEN(cidrs)];
 	}
-	m->nodes = draw(r, NODE_TEXTS);
+	m->nodes = chance(r, 40) ? 0 : draw(r, NODE_TEXTS);
 	m->drop_out = chance(r, 20);
 	m->reject_in = chance(r, 20);
 	draw_rules(w, m, r);
@@ -202,7 +202,7 @@ static void draw_placed(struct world *w, struct rng *r)
 	for (size_t i = 0; i < w->model.identity_count; i++) {
 		struct view_placed *p = &w->placed[v->placed_count];
 
-		if (!chance(r, 50))
+		if (!chance(r, 70))
 			continue;
 		*p = (struct view_placed){.identity = identity_paths[i],
 					  .addresses = w->placed_addresses[v->placed_count]};
@@ -256,7 +256,7 @@ static void draw_view(struct world *w, struct rng *r)
 	*v = (struct view){.node = (char *)(uintptr_t)HERE, .peers = w->peers, .nodes = w->nodes};
 	draw_placed(w, r);
 	for (size_t i = 0; i < w->model.identity_count; i++) {
-		for (unsigned n = draw(r, 3); n > 0; n--)
+		for (unsigned n = draw(r, 4); n > 0; n--)
 			draw_peer(w, i, r);
 	}
 	v->node_count = ARRAY_LEN(remote_nodes);
@@ -398,8 +398,9 @@ static void draw_overlay(struct world *w, struct rng *r)
 
 static void draw_mode(struct world *w, struct rng *r)
 {
-	static const enum node_mode modes[] = {MODE_SELECTIVE, MODE_SELECTIVE, MODE_ENFORCE,
-					       MODE_ENFORCE, MODE_OBSERVE};
+	static const enum node_mode modes[] = {MODE_SELECTIVE, MODE_SELECTIVE, MODE_SELECTIVE,
+					       MODE_SELECTIVE, MODE_ENFORCE,   MODE_ENFORCE,
+					       MODE_ENFORCE,   MODE_OBSERVE};
 
 	w->mode = modes[draw(r, ARRAY_LEN(modes))];
 	w->clock_trusted = !chance(r, 15);

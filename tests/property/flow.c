@@ -6,11 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/text.h"
 #include "rules/verdict_match.h"
 
-#define TRIES  250
-#define WANTED 240 /* tries for a flow of the kind that is wanted; then any */
+#define TRIES           400
+#define WANTED          390 /* tries for a flow of the kind that is wanted; then any */
+#define TRIES_PER_RULE  50
+#define WANTS_PERMITTED 4 /* of ten: permitted by a rule */
+#define WANTS_RULE      7 /* and those that a rule nearly permits */
 
 static const char *const seen_names[SEEN_COUNT] = {"open", "refused", "silent"};
 
@@ -40,19 +44,22 @@ static void end_of_actor(const struct actor *a, const struct stage *s, struct fl
 		ret->cgroups[i] = s->cgroups[a->cgroup].ids[i];
 }
 
-static void draw_service(struct flow *f, struct rng *r)
+/* Protocol and port; `like` is a service of a rule to keep to, NULL = any. */
+static void draw_service(struct flow *f, const struct service *like, struct rng *r)
 {
 	uint32_t kind = draw(r, 10);
+	bool echo = like == NULL ? kind == 9 : service_is_echo(like);
+	bool tcp = like == NULL ? kind < 5 : like->kind == SERVICE_TCP;
 
-	f->dport = ports[draw(r, port_count)];
-	if (kind < 5) {
-		f->l4proto = IPPROTO_TCP;
-	} else if (kind < 9) {
-		f->l4proto = IPPROTO_UDP;
-	} else {
+	if (echo) {
 		f->l4proto = f->src.family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 		f->dport = f->src.family == AF_INET ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
+		return;
 	}
+	f->l4proto = tcp ? IPPROTO_TCP : IPPROTO_UDP;
+	do
+		f->dport = ports[draw(r, port_count)];
+	while (like != NULL && (f->dport < like->first || f->dport > like->last));
 }
 
 static bool is_echo(const struct flow *f)
@@ -72,20 +79,19 @@ static const struct actor *listener(const struct world *w, const struct stage *s
 	return NULL;
 }
 
-static void draw_flow(struct probe *p, struct rng *r, const struct world *w, const struct stage *s)
+static void draw_flow(struct probe *p, enum flow_direction direction, const struct service *like,
+		      struct rng *r, const struct world *w, const struct stage *s)
 {
-	static const enum flow_direction directions[] = {FLOW_OUT, FLOW_OUT, FLOW_IN, FLOW_IN,
-							 FLOW_LOOPBACK};
 	struct flow *f = &p->flow;
 
 	*p = (struct probe){.fd = -1, .seen = SEEN_SILENT};
-	f->direction = directions[draw(r, sizeof(directions) / sizeof(directions[0]))];
+	f->direction = direction;
 	f->dst = *draw_address(r, f->direction != FLOW_OUT, 0, f->direction == FLOW_LOOPBACK);
 	if (f->direction == FLOW_LOOPBACK)
 		f->src = f->dst;
 	else
 		f->src = *draw_address(r, f->direction == FLOW_OUT, f->dst.family, false);
-	draw_service(f, r);
+	draw_service(f, like, r);
 	if (f->direction != FLOW_IN)
 		p->caller = &s->actors[draw(r, s->actor_count)];
 	if (f->direction != FLOW_OUT)
@@ -178,31 +184,45 @@ static bool is_wanted(const struct probe *p, uint32_t want)
 {
 	const struct verdict *v = &p->verdict;
 
-	switch (want) {
-	case 0:
-	case 1:
-	case 2:
-		return v->rule >= 0;
-	case 3:
-	case 4:
-		return v->rule < 0 && v->nearest >= 0;
-	case 5:
+	if (want < WANTS_PERMITTED)
+		return v->decision == DECISION_ALLOWED && v->rule >= 0;
+	if (want < WANTS_RULE)
+		return v->rule < 0 && v->nearest >= 0 && v->reason != REASON_NOT_PLACED;
+	if (want == WANTS_RULE)
 		return v->reason == REASON_ESSENTIAL || v->decision == DECISION_WOULD_DENY;
-	default:
-		return true;
-	}
+	return true;
+}
+
+/*
+ * A service of some rule, so that what the flow is for is chosen before who and where. Permitted
+ * flows are rare among random ones; this way each kind of rule gets its share.
+ */
+static const struct service *draw_like(const struct policy *p, struct rng *r)
+{
+	const struct rule *rule;
+
+	if (p->rule_count == 0)
+		return NULL;
+	rule = &p->rules[draw(r, p->rule_count)];
+	return &rule->services[draw(r, rule->service_count)];
 }
 
 bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const struct stage *s,
 		struct err *err)
 {
-	struct compile_input in;
+	static const enum flow_direction directions[] = {FLOW_OUT, FLOW_OUT, FLOW_IN, FLOW_IN,
+							 FLOW_LOOPBACK};
+	enum flow_direction direction = directions[draw(r, ARRAY_LEN(directions))];
+	const struct service *like = NULL;
 	uint32_t want = draw(r, 10);
+	struct compile_input in;
 	bool ambiguous;
 
 	world_input(w, world_judged_by_candidate(w), &in);
 	for (int i = 0; i < TRIES; i++) {
-		draw_flow(p, r, w, s);
+		if (want < WANTS_RULE && i % TRIES_PER_RULE == 0)
+			like = draw_like(in.policy, r);
+		draw_flow(p, direction, like, r, w, s);
 		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
 			return false;
 		if (asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||

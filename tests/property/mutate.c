@@ -5,7 +5,8 @@
 
 #include "base/mem.h"
 
-#define ONE_IN 4
+#define ONE_IN     4
+#define OWNERS_MAX 128
 
 const char *const mutation_names[MUTATION_COUNT] = {
 	[MUTATION_NONE] = "none",
@@ -15,7 +16,7 @@ const char *const mutation_names[MUTATION_COUNT] = {
 	[MUTATION_WRONG_FAMILY] = "no IPv6",
 	[MUTATION_DROP_LIVE] = "live elements missing",
 	[MUTATION_WRONG_VERDICT] = "confirmed and candidate exchanged",
-	[MUTATION_WRONG_OWNER] = "identities of neighbours exchanged",
+	[MUTATION_WRONG_OWNER] = "identities mixed up",
 	[MUTATION_DROP_ENDS] = "receivers missing",
 	[MUTATION_DROP_UDP] = "datagram elements missing",
 	[MUTATION_TOO_MUCH] = "one port too many",
@@ -145,8 +146,6 @@ static int mutate_set(struct set_items *s, enum mutation mutation, struct rng *r
 			exchange_pairs(s);
 		break;
 	case MUTATION_WRONG_OWNER:
-		if (in_range(s, SET_WHO_UID, SET_WHO_CGROUP_UID))
-			swap_values(s, rng);
 		break;
 	case MUTATION_DROP_ENDS:
 		if (kind == SET_ENDS)
@@ -165,8 +164,39 @@ static int mutate_set(struct set_items *s, enum mutation mutation, struct rng *r
 	return 0;
 }
 
+static bool is_who(const struct set_items *s)
+{
+	return in_range(s, SET_WHO_UID, SET_WHO_CGROUP_UID);
+}
+
+/* Half of the processes get the identity of others. */
+static void mix_owners(struct ruleset *r, struct rng *rng)
+{
+	uint32_t marks[OWNERS_MAX];
+	size_t count = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < r->set_count; i++) {
+			struct set_items *s = &r->sets[i];
+			size_t stride = set_stride(s->ref.kind);
+
+			for (size_t k = 0; is_who(s) && k < s->count; k++) {
+				uint8_t *value =
+					s->bytes + k * stride + set_value_offset(s->ref.kind);
+
+				if (pass == 0 && count < OWNERS_MAX)
+					memcpy(&marks[count++], value, sizeof(marks[0]));
+				else if (pass == 1 && draw(rng, 2) == 0)
+					memcpy(value, &marks[draw(rng, count)], sizeof(marks[0]));
+			}
+		}
+	}
+}
+
 int mutate(struct ruleset *r, unsigned mutation, struct rng *rng, struct err *err)
 {
+	if (mutation == MUTATION_WRONG_OWNER)
+		mix_owners(r, rng);
 	for (size_t i = 0; mutation != MUTATION_NONE && i < r->set_count; i++) {
 		int e = mutate_set(&r->sets[i], (enum mutation)mutation, rng);
 

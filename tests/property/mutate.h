@@ -15,7 +15,7 @@ enum mutation {
 	MUTATION_WRONG_FAMILY, /* nothing for IPv6 */
 	MUTATION_DROP_LIVE,
 	MUTATION_WRONG_VERDICT, /* confirmed and candidate exchanged, leases ignored */
-	MUTATION_WRONG_OWNER,   /* neighbours in a `who` map have each other's identity */
+	MUTATION_WRONG_OWNER,   /* processes have each other's identity */
 	MUTATION_DROP_ENDS,
 	MUTATION_DROP_UDP,
 	MUTATION_TOO_MUCH, /* one port more than permitted */

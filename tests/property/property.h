@@ -98,7 +98,7 @@ extern const size_t port_count;
 #define TEXTS_MAX          3
 #define WORKLOADS_MAX      12
 #define HOST_WORKLOADS_MAX 64
-#define PEERS_MAX          16
+#define PEERS_MAX          32
 #define OVERLAY_MAX        3
 #define ESSENTIALS_N       4
 #define NODE_TEXTS         4 /* variants of `nodes:` */
