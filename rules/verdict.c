@@ -215,7 +215,8 @@ static int refuse_loopback(const struct judged *j, struct verdict *v, struct err
 		take_match(&anybody, v);
 		return 0;
 	}
-	if (leaves && called == OWNER_NONE)
+	/* On a conduit, what its receiver is not is recorded or refused as its caller is (R12). */
+	if (leaves)
 		called_vote = caller_vote;
 	apply_vote(caller_vote > called_vote ? caller_vote : called_vote,
 		   leaves ? REASON_RECEIVER_CHANGED
