@@ -46,7 +46,8 @@ static const uint8_t *find_interval(const struct set_items *s, const struct key 
 static const uint8_t *find_record(const struct generation *g, enum set_kind kind,
 				  const struct key *k)
 {
-	const struct set_items *s = ruleset_find(g->classify, (struct set_ref){.kind = kind});
+	const struct set_items *s =
+		ruleset_find(g->classify, (struct set_ref){.kind = (uint8_t)kind});
 
 	if (!s)
 		return NULL;

@@ -48,7 +48,7 @@ static uint32_t key_type(const struct set_spec *spec)
 	bool v6 = false;
 
 	for (uint8_t i = 0; i < spec->field_count; i++) {
-		uint8_t field = spec->fields[i];
+		enum field field = spec->fields[i];
 
 		v6 = v6 || field == FIELD_ADDR6;
 		type = type << TYPE_BITS |

@@ -44,7 +44,7 @@ static int read_revoked(json_t *value, struct overlay_revoked *ret, struct err *
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (!str_eq(kinds[i], kind))
 			continue;
-		ret->kind = i;
+		ret->kind = (typeof(ret->kind))i;
 		r = copy_text(&ret->name, name);
 		return r < 0 ? r : copy_text(&ret->reason, reason);
 	}

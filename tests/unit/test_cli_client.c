@@ -86,14 +86,14 @@ static void server_done(struct server *s)
 static int command(const struct server *s, char **ret_out, char **ret_err, const char *const *words,
 		   size_t count)
 {
-	char *argv[16] = {"bailiwick", "-C", (char *)(uintptr_t)s->dir};
+	const char *argv[16] = {"bailiwick", "-C", s->dir};
 	size_t out_len, err_len;
 	FILE *out = open_memstream(ret_out, &out_len), *err = open_memstream(ret_err, &err_len);
 	int r;
 
 	for (size_t i = 0; i < count; i++)
-		argv[3 + i] = (char *)(uintptr_t)words[i];
-	r = cli_main((int)(3 + count), argv, out, err);
+		argv[3 + i] = words[i];
+	r = cli_main((int)(3 + count), (char **)(uintptr_t)argv, out, err);
 	(void)fclose(out);
 	(void)fclose(err);
 	return r;

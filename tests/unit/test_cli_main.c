@@ -14,7 +14,7 @@ static char *out, *err_out;
 
 static int command(const char *const *words, size_t count)
 {
-	char *argv[24] = {"bailiwick"};
+	const char *argv[24] = {"bailiwick"};
 	size_t out_len, err_len;
 	FILE *o, *e;
 	int r;
@@ -25,8 +25,8 @@ static int command(const char *const *words, size_t count)
 	o = open_memstream(&out, &out_len);
 	e = open_memstream(&err_out, &err_len);
 	for (size_t i = 0; i < count; i++)
-		argv[1 + i] = (char *)(uintptr_t)words[i];
-	r = cli_main((int)(1 + count), argv, o, e);
+		argv[1 + i] = words[i];
+	r = cli_main((int)(1 + count), (char **)(uintptr_t)argv, o, e);
 	(void)fclose(o);
 	(void)fclose(e);
 	return r;
@@ -246,10 +246,10 @@ TEST(why_names_the_near_identity_and_what_it_cannot_know)
 TEST(a_full_disk_is_not_success)
 {
 	FILE *full = fopen("/dev/full", "w"), *null = fopen("/dev/null", "w");
-	char *argv[] = {"bailiwick", "version"};
+	const char *argv[] = {"bailiwick", "version"};
 
 	CHECK(full != NULL && null != NULL);
-	CHECK_INT(cli_main(2, argv, full, null), CLI_FAILED);
+	CHECK_INT(cli_main(2, (char **)(uintptr_t)argv, full, null), CLI_FAILED);
 	(void)fclose(full);
 	(void)fclose(null);
 }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PAGE_MAX (1U << 20)
@@ -73,9 +74,10 @@ TEST(because_names_mode_and_answer)
  */
 TEST(what_to_change_follows_from_what_fails)
 {
-	char *files[] = {"p.yaml"};
-	struct identity identities[] = {{.name = "backup"}, {.name = "api"}};
-	struct rule rules[] = {{.name = "r", .pos = {0, 31, 5}}};
+	char file[] = "p.yaml", backup[] = "backup", api[] = "api", name[] = "r";
+	char *files[] = {file};
+	struct identity identities[] = {{.name = backup}, {.name = api}};
+	struct rule rules[] = {{.name = name, .pos = {0, 31, 5}}};
 	struct policy p = {.files = files,
 			   .file_count = 1,
 			   .identities = identities,

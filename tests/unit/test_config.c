@@ -142,7 +142,7 @@ TEST(config_refuses_what_is_not_built)
 TEST(config_missing_file_means_defaults)
 {
 	CLEANUP(config_done) struct config c;
-	struct reports rep = {{0}};
+	struct reports rep = {0};
 	struct err err;
 
 	CHECK_OK(config_defaults(&c, &err), &err);

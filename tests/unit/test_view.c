@@ -185,5 +185,8 @@ OOM_TEST(view_decode_when_memory_runs_out)
 {
 	CLEANUP(view_freep) struct view *v = NULL;
 
-	return view_decode(example, strlen(example), "pay-1", 0, &v, NULL);
+	int r = view_decode(example, strlen(example), "pay-1", 0, &v, NULL);
+
+	/* jansson calls a name that it cannot copy bad syntax: refused either way. */
+	return mem_has_failed() && r == -EBADMSG ? -ENOMEM : r;
 }
