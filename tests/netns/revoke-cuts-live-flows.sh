@@ -25,8 +25,9 @@ is_cut "revoking a rule cuts its flow at the caller's host" caller
 is_cut "and over IPv6" caller6
 like "the cut flow is listed" "$cut" "[^0-9]${port}[^0-9]"
 refused "and no new one is made" pay-1 settlement.service "$API" 8443
-udp_denied "its datagrams end too" pay-1 settlement.service "$API" 9000
 stop udp
+like "its running datagrams end too" "$(said udp)" '^(refused|stalled): sent [0-9]+ answered [1-9]'
+udp_denied "and no new ones are let through" pay-1 settlement.service "$API" 9000
 runs_on "another identity's flow goes on" bystander
 
 # A conduit by its number; the client is silent, the server speaks.
