@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -169,9 +170,13 @@ static void next_change_update(struct agent *a)
 }
 
 /* The job is in the kernel (r == 0) or was refused: then what the kernel holds is read back. */
+/* Plans above this leave enough behind to give memory back. */
+#define TRIM_OPS 1000
+
 static void job_end(struct agent *a, int r, struct err *err)
 {
 	struct job *j = a->job;
+	bool large;
 
 	if (r == 0) {
 		adopt_generations(a, j);
@@ -180,8 +185,7 @@ static void job_end(struct agent *a, int r, struct err *err)
 		a->applied = TAKE_PTR(j->target);
 		freep(&a->drift);
 		next_change_update(a);
-		if (j->owners_changed && a->enforcing &&
-		    adoption_of_owners(a, &j->cut, err) < 0)
+		if (j->owners_changed && a->enforcing && adoption_of_owners(a, &j->cut, err) < 0)
 			log_warn("flows of changed owners: %s", err->text);
 	} else {
 		struct err ignored;
@@ -193,8 +197,13 @@ static void job_end(struct agent *a, int r, struct err *err)
 			(void)agent_dump(a, &ignored);
 	}
 	a->job = NULL;
+	large = j->plan->op_count > TRIM_OPS;
 	waiters_call(a, r, err, &j->cut);
 	agent_job_free(j);
+	/* The old generation and the plan are gone: their pages go back, on a small box they count.
+	 */
+	if (large)
+		(void)malloc_trim(0);
 	for (struct waiter *w = a->waiters; w; w = w->following)
 		w->next = false;
 	if (a->dirty)
@@ -368,6 +377,8 @@ static int job_make(struct agent *a, struct job **ret, struct err *err)
 
 	if (!j)
 		return err_set(err, ENOMEM, "out of memory");
+	j->cut = a->cut_early;
+	memset(&a->cut_early, 0, sizeof(a->cut_early));
 	r = job_generations(a, j, err);
 	if (r >= 0)
 		r = job_target(a, j, err);

@@ -104,6 +104,19 @@ static int write_json(struct store *s, int dir_fd, const char *name, const json_
 	return write_durable(s, dir_fd, name, text, strlen(text), err);
 }
 
+int store_text_write(struct store *s, const char *name, const char *text, size_t len,
+		     struct err *err)
+{
+	return write_durable(s, s->state_fd, name, text, len, err);
+}
+
+int store_text_read(struct store *s, const char *name, size_t max, char **ret_text, struct err *err)
+{
+	size_t len;
+
+	return file_read(s->state_fd, name, max, ret_text, &len, err);
+}
+
 int store_json_write(struct store *s, const char *name, const json_t *value, struct err *err)
 {
 	return write_json(s, s->state_fd, name, value, err);

@@ -67,6 +67,10 @@ void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b);
 
 /* JSON documents of the agent's own in state_dir; -ENOENT when there is none. */
 int store_json_read(struct store *s, const char *name, json_t **ret, struct err *err);
+int store_text_read(struct store *s, const char *name, size_t max, char **ret_text,
+		    struct err *err);
+int store_text_write(struct store *s, const char *name, const char *text, size_t len,
+		     struct err *err);
 int store_json_write(struct store *s, const char *name, const json_t *value, struct err *err);
 
 /* Revocations and quarantines: they outlive restarts and reboots. store_overlay.c */

@@ -2,13 +2,14 @@
 #include "agent/usage.h"
 
 #include "agent/store.h"
+#include "base/buf.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "rules/numbers.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,184 +17,204 @@
 /* Counters read per second while a round is going on, and the pause between rounds. */
 #define USAGE_BATCH       500
 #define USAGE_PAUSE_BEATS 600
-#define USAGE_FILE        "usage.json"
+#define USAGE_FILE        "usage"
+#define USAGE_TEXT_MAX    (64U << 20)
+#define KEY_TEXT_LEN      (2 * (size_t)NUMBER_KEY_LEN)
 
 struct usage {
 	struct agent *agent;
 	struct usage_entry *entries; /* sorted by number */
 	size_t count, cap;
-	size_t next; /* conduit that the round has come to */
+	size_t next; /* conduit of the generation that the round has come to */
 	uint64_t pause;
-	json_t *stored; /* {key hex: [last_used, since]}, taken up when the conduit is first seen */
 };
 
-static int by_number(const void *key, const void *element)
-{
-	uint32_t x = *(const uint32_t *)key, y = ((const struct usage_entry *)element)->number;
+/* --- entries ------------------------------------------------------------------------------ */
 
-	return x < y ? -1 : x > y;
+static size_t position(const struct usage *u, uint32_t number)
+{
+	size_t low = 0, high = u->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (u->entries[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 const struct usage_entry *usage_find(const struct usage *u, uint32_t number)
 {
-	return u->count ? bsearch(&number, u->entries, u->count, sizeof(*u->entries), by_number)
-			: NULL;
+	size_t at = position(u, number);
+
+	return at < u->count && u->entries[at].number == number ? &u->entries[at] : NULL;
 }
 
-static bool key_text(const struct usage *u, uint32_t number, char text[2 * NUMBER_KEY_LEN + 1])
+static struct usage_entry *take_entry(struct usage *u, uint32_t number)
 {
-	struct number_key key;
+	size_t at = position(u, number);
 
-	if (numbers_key(u->agent->conduit_numbers, number, &key) < 0)
-		return false;
-	hex_format(key.bytes, sizeof(key.bytes), text);
-	return true;
+	if (at < u->count && u->entries[at].number == number)
+		return &u->entries[at];
+	if (vec_grow(&u->entries, &u->cap, u->count + 1, sizeof(*u->entries), CONDUITS_MAX) < 0)
+		return NULL;
+	memmove(&u->entries[at + 1], &u->entries[at], (u->count - at) * sizeof(*u->entries));
+	u->count++;
+	u->entries[at] = (struct usage_entry){.number = number};
+	return &u->entries[at];
 }
 
-static void recall(struct usage *u, struct usage_entry *e)
+/* Numbers that no generation has any more say nothing to anybody. */
+static void forget_gone(struct usage *u)
 {
-	char text[2 * NUMBER_KEY_LEN + 1];
-	const json_t *kept = key_text(u, e->number, text) ? json_object_get(u->stored, text) : NULL;
+	const struct generation *gen;
+	size_t kept = 0;
 
-	e->since = (uint32_t)wall_now().s;
-	if (!json_is_array(kept))
-		return;
-	e->last_used = (uint32_t)json_integer_value(json_array_get(kept, 0));
-	if (json_integer_value(json_array_get(kept, 1)) > 0)
-		e->since = (uint32_t)json_integer_value(json_array_get(kept, 1));
-}
-
-/* The entries follow the conduits of the generation in force; both are sorted by number. */
-static int follow(struct usage *u, const struct generation *gen)
-{
-	struct usage_entry *fresh = mem_calloc(gen->conduit_count, sizeof(*fresh));
-	size_t old = 0;
-
-	if (!fresh)
-		return -ENOMEM;
-	for (size_t i = 0; i < gen->conduit_count; i++) {
-		uint32_t number = gen->conduits[i].number;
-
-		while (old < u->count && u->entries[old].number < number)
-			old++;
-		if (old < u->count && u->entries[old].number == number) {
-			fresh[i] = u->entries[old];
-		} else {
-			fresh[i].number = number;
-			recall(u, &fresh[i]);
-		}
+	for (size_t i = 0; i < u->count; i++) {
+		if (agent_conduit(u->agent, u->entries[i].number, &gen))
+			u->entries[kept++] = u->entries[i];
 	}
-	free(u->entries);
-	u->entries = fresh;
-	u->count = gen->conduit_count;
+	u->count = kept;
+}
+
+/* --- counters ----------------------------------------------------------------------------- */
+
+/* Of one conduit: its element of `live` and those of `live_udp`. */
+struct sum {
+	uint64_t packets, bytes;
+};
+
+/* Counters start again from zero when an element is replaced. */
+static int add_sum(struct usage *u, uint32_t number, const struct sum *s, uint32_t now)
+{
+	struct usage_entry *e;
+	bool again;
+	uint64_t more;
+
+	if (!s->packets && !usage_find(u, number))
+		return 0;
+	e = take_entry(u, number);
+	if (!e)
+		return -ENOMEM;
+	again = s->packets < e->counter_packets;
+	more = again ? s->packets : s->packets - e->counter_packets;
+	e->packets += more;
+	e->bytes += again ? s->bytes : s->bytes - e->counter_bytes;
+	e->counter_packets = s->packets;
+	e->counter_bytes = s->bytes;
+	if (more)
+		e->last_used = now;
 	return 0;
 }
 
-static bool same_conduits(const struct usage *u, const struct generation *gen)
-{
-	if (u->count != gen->conduit_count)
-		return false;
-	for (size_t i = 0; i < u->count; i++) {
-		if (u->entries[i].number != gen->conduits[i].number)
-			return false;
-	}
-	return true;
-}
-
-/* Counters start again from zero when an element is replaced. */
-static void add_counter(struct usage_entry *e, uint64_t packets, uint64_t bytes, uint32_t now)
-{
-	bool again = packets < e->counter_packets;
-	uint64_t more = again ? packets : packets - e->counter_packets;
-
-	e->packets += more;
-	e->bytes += again ? bytes : bytes - e->counter_bytes;
-	e->counter_packets = packets;
-	e->counter_bytes = bytes;
-	if (more)
-		e->last_used = now;
-}
-
-struct sums {
-	uint64_t packets[USAGE_BATCH], bytes[USAGE_BATCH];
-};
-
-static int read_live(struct usage *u, size_t first, size_t n, struct sums *sums, struct err *err)
+static int read_live(struct usage *u, const uint32_t *numbers, size_t n, struct sum *sums,
+		     struct err *err)
 {
 	CLEANUP(freep) struct nft_counter *c = mem_calloc(n, sizeof(*c));
-	CLEANUP(freep) uint32_t *keys = mem_calloc(n, sizeof(*keys));
 	int r;
 
-	if (!c || !keys)
+	if (!c)
 		return err_set(err, ENOMEM, "out of memory");
-	for (size_t i = 0; i < n; i++)
-		keys[i] = u->entries[first + i].number;
-	r = nft_counters(u->agent->nft, (struct set_ref){.kind = SET_LIVE}, (const uint8_t *)keys,
-			 n, c, err);
+	r = nft_counters(u->agent->nft, (struct set_ref){.kind = SET_LIVE},
+			 (const uint8_t *)numbers, n, c, err);
 	for (size_t i = 0; i < n && r >= 0; i++) {
-		sums->packets[i] += c[i].packets;
-		sums->bytes[i] += c[i].bytes;
+		sums[i].packets += c[i].packets;
+		sums[i].bytes += c[i].bytes;
 	}
 	return r;
 }
 
-/* Datagrams are counted at (conduit . cgroup); records are sorted by conduit. */
-static int read_udp_set(struct usage *u, const struct set_items *s, size_t first, size_t n,
-			struct sums *sums, struct err *err)
+/* First record of a set sorted by mark whose mark is at least `number`. */
+static size_t first_record(const struct set_items *s, size_t stride, uint32_t number)
 {
-	size_t stride = set_stride(SET_LIVE_UDP);
+	size_t low = 0, high = s->count;
 
-	for (size_t i = 0; i < s->count; i++) {
-		struct nft_counter c;
-		const struct usage_entry *e;
-		uint32_t number;
-		size_t at;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		uint32_t mark;
 
-		memcpy(&number, s->bytes + i * stride, sizeof(number));
-		e = usage_find(u, number);
-		if (!e)
-			continue;
-		at = (size_t)(e - u->entries);
-		if (at < first || at >= first + n)
-			continue;
-		if (nft_counters(u->agent->nft, s->ref, s->bytes + i * stride, 1, &c, err) < 0)
-			continue;
-		sums->packets[at - first] += c.packets;
-		sums->bytes[at - first] += c.bytes;
+		memcpy(&mark, s->bytes + middle * stride, sizeof(mark));
+		/* Records are ordered by bytes of the key, as set_items_find() wants them. */
+		if (memcmp(&mark, &number, sizeof(mark)) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return 0;
+	return low;
 }
 
-static int look(struct usage *u, size_t first, size_t n, struct err *err)
+/* Datagrams are counted at (conduit . cgroup). */
+static int read_udp(struct usage *u, const struct set_items *s, uint32_t number, struct sum *sum,
+		    struct err *err)
 {
-	CLEANUP(freep) struct sums *sums = mem_calloc(1, sizeof(*sums));
+	size_t stride = set_stride(SET_LIVE_UDP);
+	int r = 0;
+
+	for (size_t i = first_record(s, stride, number); i < s->count && r >= 0; i++) {
+		const uint8_t *record = s->bytes + i * stride;
+		struct nft_counter c = {0};
+
+		if (memcmp(record, &number, sizeof(number)) != 0)
+			break;
+		r = nft_counters(u->agent->nft, s->ref, record, 1, &c, err);
+		sum->packets += c.packets;
+		sum->bytes += c.bytes;
+	}
+	return r;
+}
+
+static int read_datagrams(struct usage *u, const struct conduit *conduits, size_t n,
+			  struct sum *sums, struct err *err)
+{
 	const struct ruleset *applied = u->agent->applied;
+	int r = 0;
+
+	for (size_t k = 0; applied && k < applied->set_count; k++) {
+		if (applied->sets[k].ref.kind != SET_LIVE_UDP)
+			continue;
+		for (size_t i = 0; i < n && r >= 0; i++) {
+			if (conduits[i].service.kind == SERVICE_UDP)
+				r = read_udp(u, &applied->sets[k], conduits[i].number, &sums[i],
+					     err);
+		}
+	}
+	return r;
+}
+
+static int look(struct usage *u, const struct conduit *conduits, size_t n, struct err *err)
+{
+	CLEANUP(freep) struct sum *sums = mem_calloc(n, sizeof(*sums));
+	CLEANUP(freep) uint32_t *numbers = mem_calloc(n, sizeof(*numbers));
 	uint32_t now = (uint32_t)wall_now().s;
 	int r;
 
-	if (!sums)
+	if (!sums || !numbers)
 		return err_set(err, ENOMEM, "out of memory");
-	r = read_live(u, first, n, sums, err);
-	for (size_t i = 0; applied && i < applied->set_count && r >= 0; i++) {
-		if (applied->sets[i].ref.kind == SET_LIVE_UDP)
-			r = read_udp_set(u, &applied->sets[i], first, n, sums, err);
-	}
+	for (size_t i = 0; i < n; i++)
+		numbers[i] = conduits[i].number;
+	r = read_live(u, numbers, n, sums, err);
+	if (r >= 0)
+		r = read_datagrams(u, conduits, n, sums, err);
 	for (size_t i = 0; i < n && r >= 0; i++)
-		add_counter(&u->entries[first + i], sums->packets[i], sums->bytes[i], now);
+		r = add_sum(u, numbers[i], &sums[i], now);
 	return r;
 }
 
-static int prepare(struct usage *u)
-{
-	const struct generation *gen = agent_edition(u->agent)->gen;
+/* --- rounds ------------------------------------------------------------------------------- */
 
-	if (!gen)
-		return 0;
-	return same_conduits(u, gen) ? 0 : follow(u, gen);
+static size_t batch_at(const struct generation *gen, size_t at)
+{
+	size_t left = gen && gen->conduit_count > at ? gen->conduit_count - at : 0;
+
+	return left > USAGE_BATCH ? USAGE_BATCH : left;
 }
 
 void usage_tick(struct usage *u)
 {
+	const struct generation *gen = agent_edition(u->agent)->gen;
 	struct err err = {{0}};
 	size_t n;
 
@@ -201,51 +222,97 @@ void usage_tick(struct usage *u)
 		u->pause--;
 		return;
 	}
-	if (u->next == 0 && prepare(u) < 0)
-		return;
-	n = u->count > u->next ? u->count - u->next : 0;
-	if (n > USAGE_BATCH)
-		n = USAGE_BATCH;
-	if (n && look(u, u->next, n, &err) < 0)
+	n = batch_at(gen, u->next);
+	if (n && look(u, gen->conduits + u->next, n, &err) < 0)
 		log_debug("usage: %s", err.text);
 	u->next += n;
-	if (u->next < u->count)
+	if (batch_at(gen, u->next))
 		return;
 	u->next = 0;
 	u->pause = USAGE_PAUSE_BEATS;
+	forget_gone(u);
 	if (usage_save(u, &err) < 0)
 		log_debug("usage: %s", err.text);
 }
 
 int usage_refresh(struct usage *u, struct err *err)
 {
-	int r = prepare(u);
+	const struct generation *gen = agent_edition(u->agent)->gen;
+	size_t n;
+	int r = 0;
 
-	for (size_t i = 0; i < u->count && r >= 0; i += USAGE_BATCH) {
-		size_t n = u->count - i;
-
-		r = look(u, i, n > USAGE_BATCH ? USAGE_BATCH : n, err);
-	}
+	for (size_t at = 0; r >= 0 && (n = batch_at(gen, at)) > 0; at += n)
+		r = look(u, gen->conduits + at, n, err);
 	return r;
 }
 
+/* --- on disk: "KEY LAST_USED" a line ------------------------------------------------------- */
+
 int usage_save(struct usage *u, struct err *err)
 {
-	json_t *all = json_object();
-	int r;
+	CLEANUP(buf_done) struct buf b;
 
+	buf_init(&b, USAGE_TEXT_MAX);
 	for (size_t i = 0; i < u->count; i++) {
-		const struct usage_entry *e = &u->entries[i];
-		char text[2 * NUMBER_KEY_LEN + 1];
+		char text[KEY_TEXT_LEN + 1];
+		struct number_key key;
 
-		if (key_text(u, e->number, text))
-			(void)json_object_set_new(
-				all, text,
-				json_pack("[I,I]", (json_int_t)e->last_used, (json_int_t)e->since));
+		if (numbers_key(u->agent->conduit_numbers, u->entries[i].number, &key) < 0)
+			continue;
+		hex_format(key.bytes, sizeof(key.bytes), text);
+		buf_printf(&b, "%s %u\n", text, u->entries[i].last_used);
 	}
-	r = store_json_write(u->agent->store, USAGE_FILE, all, err);
-	json_decref(all);
-	return r;
+	if (b.r < 0)
+		return err_set(err, -b.r, "usage: %s", strerror(-b.r));
+	return store_text_write(u->agent->store, USAGE_FILE, b.data ? b.data : "", b.len, err);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool key_parse(const char *text, struct number_key *ret)
+{
+	for (size_t i = 0; i < NUMBER_KEY_LEN; i++) {
+		int high = hex_digit(text[2 * i]);
+		int low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
+
+		if (low < 0)
+			return false;
+		ret->bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+/* A line that makes no sense, or of a conduit that is no more, is passed over. */
+static void recall_line(struct usage *u, const char *line)
+{
+	struct number_key key;
+	struct usage_entry *e;
+	uint32_t number, when;
+
+	if (strlen(line) <= KEY_TEXT_LEN + 1 || line[KEY_TEXT_LEN] != ' ' ||
+	    !key_parse(line, &key) || text_u32(line + KEY_TEXT_LEN + 1, 1, UINT32_MAX, &when) < 0 ||
+	    numbers_find(u->agent->conduit_numbers, &key, &number) < 0)
+		return;
+	e = take_entry(u, number);
+	if (e)
+		e->last_used = when;
+}
+
+static void recall(struct usage *u)
+{
+	CLEANUP(freep) char *text = NULL;
+	char *line, *rest;
+
+	if (store_text_read(u->agent->store, USAGE_FILE, USAGE_TEXT_MAX, &text, NULL) < 0)
+		return;
+	rest = text;
+	while ((line = strsep(&rest, "\n")))
+		recall_line(u, line);
 }
 
 int usage_new(struct agent *a, struct usage **ret, struct err *err)
@@ -255,11 +322,7 @@ int usage_new(struct agent *a, struct usage **ret, struct err *err)
 	if (!u)
 		return err_set(err, ENOMEM, "out of memory");
 	u->agent = a;
-	if (store_json_read(a->store, USAGE_FILE, &u->stored, NULL) < 0 ||
-	    !json_is_object(u->stored)) {
-		json_decref(u->stored);
-		u->stored = json_object();
-	}
+	recall(u);
 	*ret = u;
 	return 0;
 }
@@ -268,7 +331,6 @@ void usage_free(struct usage *u)
 {
 	if (!u)
 		return;
-	json_decref(u->stored);
 	free(u->entries);
 	free(u);
 }

@@ -11,12 +11,12 @@
 
 struct usage;
 
+/* Only conduits that were ever used have one. */
 struct usage_entry {
 	uint32_t number;
-	uint32_t last_used;                      /* wall seconds; 0 = never seen */
-	uint32_t since;                          /* wall seconds: watched since then */
-	uint64_t packets, bytes;                 /* of the ledger and the counter together */
-	uint64_t counter_packets, counter_bytes; /* at the last look */
+	uint32_t last_used;      /* wall seconds */
+	uint64_t packets, bytes; /* since this agent began, across replaced elements */
+	uint64_t counter_packets, counter_bytes; /* of the kernel's elements at the last look */
 };
 
 int usage_new(struct agent *a, struct usage **ret, struct err *err);
@@ -25,6 +25,6 @@ void usage_free(struct usage *u);
 void usage_tick(struct usage *u);
 /* Looks at all of them now. */
 int usage_refresh(struct usage *u, struct err *err);
-/* NULL for a number never seen. */
+/* NULL for a conduit that was never used as far as is known. */
 const struct usage_entry *usage_find(const struct usage *u, uint32_t number);
 int usage_save(struct usage *u, struct err *err);

@@ -189,7 +189,7 @@ static bool unused_since(const struct agent *a, const struct conduit *c, int64_t
 
 	if (c->flags & CONDUIT_ESSENTIAL)
 		return false;
-	return !u || (u->last_used ? u->last_used < limit : u->since <= limit || !u->packets);
+	return !u || u->last_used < limit;
 }
 
 static const char *zone_of(const struct policy *p, const struct generation *gen, uint32_t party)
