@@ -59,9 +59,10 @@ void agent_history(struct agent *a, uint64_t revision, const char *digest, const
 {
 	char when[RFC3339_TEXT_MAX];
 	struct err err = {{0}};
-	json_t *entry = json_pack("{s:I,s:s,s:s,s:s,s:s,s:s}", "revision", (json_int_t)revision,
-				  "digest", digest, "when", rfc3339_format(when, wall_now()), "who",
-				  who, "reason", reason ? reason : "", "outcome", outcome);
+	json_t *entry = json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:i,s:i}", "revision",
+				  (json_int_t)revision, "digest", digest, "when",
+				  rfc3339_format(when, wall_now()), "who", who, "reason",
+				  reason ? reason : "", "outcome", outcome, "gained", 0, "lost", 0);
 
 	if (!entry || store_history_add(a->store, entry, &err) < 0)
 		log_warn("history: %s", entry ? err.text : "out of memory");

@@ -299,7 +299,7 @@ static void run_apply(struct request *q)
 	if (r >= 0)
 		r = refuse_on_probation(a, &err);
 	if (r >= 0)
-		r = plan_words(a, in, false, &err);
+		r = plan_words(a, in, request_bool(q, "text"), &err);
 	if (r >= 0 && already_applied(q, in))
 		return;
 	if (r >= 0)

@@ -462,13 +462,13 @@ static json_t *answer_json(const struct why *y)
 	add_known(y, &y->from, known);
 	add_known(y, &y->to, known);
 	return json_pack(
-		"{s:s,s:o,s:o,s:s,s:o,s:s?,s:s?,s:o,s:s?,s:s,s:s,s:s?,s:s,s:s,s:s,s:o,s:o,s:o,s:o}",
+		"{s:s,s:o,s:o,s:s,s:o,s:s?,s:s?,s:o,s:s,s:s,s:s,s:s?,s:s,s:s,s:s,s:o,s:o,s:o,s:o}",
 		"decision", decision_name(v->decision), "from", end_json(y, &y->from), "to",
 		end_json(y, &y->to), "service", text, "conduit",
 		c ? json_integer((json_int_t)c->number) : json_null(), "rule",
 		rule ? rule->name : NULL, "position", rule ? pos_format(at, p, &rule->pos) : NULL,
 		"nearest", nearest_json(p, v), "assurance",
-		rule ? assurance_name(rule->assurance) : NULL, "reason", reason_name(v->reason),
+		rule ? assurance_name(rule->assurance) : "none", "reason", reason_name(v->reason),
 		"mode", mode_name(y->agent->mode), "answer", answer_word(v), "because",
 		because.data ? because.data : "", "advice", allow.data ? allow.data : "",
 		"to_allow", allow.data ? allow.data : "", "known_by", known, "lease_ends",

@@ -49,6 +49,9 @@ static int run(struct cli *c, const struct verb *v, const struct args *a)
 	r = cli_take_duration(c, v, a, OPTION_CONFIRM, args, "confirm_within_s");
 	if (r == 0)
 		r = cli_take_reason(c, v, a, OPTION_REASON, false, args);
+	/* Long, and so made only for those who read it. */
+	if (r == 0 && (c->json || a->values[OPTION_TEXT] != NULL))
+		(void)json_object_set_new(args, "text", json_true());
 	files = r == 0 ? plan_files(c, v, a->words[0], &r) : NULL;
 	if (files != NULL && json_object_update(args, files) == 0)
 		r = cli_ask(c, v, json_incref(args), a->values[OPTION_TEXT] != NULL);

@@ -170,13 +170,13 @@ static json_t *verdict_json(const struct offline *o, const struct subject_end en
 	verdict_because(v, MODE_ASSUMED, &because);
 	verdict_to_allow(p, v, &allow);
 	return json_pack(
-		"{s:i, s:s, s:o, s:o, s:s, s:n, s:s?, s:s?, s:o, s:s?, s:s, s:s, s:s, s:s, s:o, "
+		"{s:i, s:s, s:o, s:o, s:s, s:n, s:s?, s:s?, s:o, s:s, s:s, s:s, s:s, s:s, s:o, "
 		"s:s, s:s?}",
 		"version", 1, "decision", decision_name(v->decision), "from", end_json(p, &ends[0]),
 		"to", end_json(p, &ends[1]), "service", service_format(text, service), "conduit",
 		"rule", rule != NULL ? rule->name : NULL, "position",
 		rule != NULL ? line_format(at, p, &rule->pos) : NULL, "nearest", nearest_json(p, v),
-		"assurance", rule != NULL ? assurance_name(rule->assurance) : NULL, "reason",
+		"assurance", rule != NULL ? assurance_name(rule->assurance) : "none", "reason",
 		reason_name(v->reason), "mode", mode_name(MODE_ASSUMED), "advice", allow.data,
 		"because", because.data, "known_by", known_json(o, ends), "to_allow", allow.data,
 		"lease_ends", v->lease_end.s != 0 ? rfc3339_format(ends_at, v->lease_end) : NULL);
