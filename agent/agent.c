@@ -440,6 +440,7 @@ void agent_free(struct agent *a)
 	repair_stop(a);
 	questions_close(a);
 	agent_job_free(a->job);
+	cut_list_done(&a->cut_early);
 	waiters_free(a->waiters);
 	workloads_free(a->workloads);
 	conntrack_free(a->conntrack);

@@ -51,6 +51,8 @@ enum { DIRTY_HOST = 1, DIRTY_POLICY = 2, DIRTY_SHAPE = 4 };
 struct cut_list {
 	json_t *flows; /* array, at most CUT_LISTED_MAX */
 	size_t count;
+	uint32_t *early; /* conduits whose flows are listed already */
+	size_t early_count;
 };
 #define CUT_LISTED_MAX 1000
 
@@ -120,6 +122,7 @@ struct agent {
 	unsigned dirty;
 	struct job *job;
 	struct waiter *waiters;
+	struct cut_list cut_early; /* by agent_cut_now(): told with the next reconciliation */
 	sd_event_source *reconcile_source, *heartbeat_source;
 	uint64_t beats;
 	sd_event_source *monitor_source;
@@ -201,6 +204,11 @@ int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struc
 /* Flows whose conduit `from` lets run and `to` does not. */
 int agent_flows_lost(struct agent *a, const struct generation *from, const struct generation *to,
 		     struct cut_list *cut);
+/*
+ * What the overlay has just closed, beside a load in progress: its flows end now, and the load does
+ * not open it again. The reconciliation after the load makes it good in every set.
+ */
+int agent_cut_now(struct agent *a, struct err *err);
 json_t *agent_flow_json(const struct agent *a, const struct addr *src, uint16_t sport,
 			const struct addr *dst, uint16_t dport, uint8_t l4proto, uint32_t mark,
 			uint64_t packets, uint64_t bytes, const char *state);

@@ -16,6 +16,7 @@
 void cut_list_done(struct cut_list *c)
 {
 	json_decref(c->flows);
+	free(c->early);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -138,23 +139,123 @@ int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struc
 	return r;
 }
 
-int agent_flows_lost(struct agent *a, const struct generation *from, const struct generation *to,
-		     struct cut_list *cut)
+static bool runs(const struct generation *gen, uint32_t number)
+{
+	const struct conduit *c = gen ? generation_find(gen, number) : NULL;
+
+	return c && c->verdict != LIVE_NONE;
+}
+
+/* Numbers, ascending, that run in `from` and not in `to`. */
+static int lost_numbers(const struct generation *from, const struct generation *to,
+			uint32_t **ret_numbers, size_t *ret_count)
 {
 	CLEANUP(freep) uint32_t *numbers = NULL;
 	size_t n = 0, cap = 0;
 
-	if (!from || !to)
-		return 0;
 	for (size_t i = 0; i < from->conduit_count; i++) {
-		const struct conduit *c = &from->conduits[i], *other;
+		const struct conduit *c = &from->conduits[i];
 
-		other = generation_find(to, c->number);
-		if (c->verdict == LIVE_NONE || (other && other->verdict != LIVE_NONE))
+		if (c->verdict == LIVE_NONE || runs(to, c->number))
 			continue;
 		if (vec_grow(&numbers, &cap, n + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
 			return -ENOMEM;
 		numbers[n++] = c->number;
 	}
-	return n ? agent_flows_of(a, numbers, n, cut) : 0;
+	*ret_numbers = TAKE_PTR(numbers);
+	*ret_count = n;
+	return 0;
+}
+
+int agent_flows_lost(struct agent *a, const struct generation *from, const struct generation *to,
+		     struct cut_list *cut)
+{
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	size_t n = 0;
+	int r;
+
+	if (!from || !to)
+		return 0;
+	r = lost_numbers(from, to, &numbers, &n);
+	return r < 0 || !n ? r : agent_flows_of(a, numbers, n, cut);
+}
+
+/* --- beside a load ------------------------------------------------------------------------ */
+
+/* What is only cut up differently is judged anew when the load is over. */
+static void keep_final(uint32_t *numbers, size_t *count, const uint32_t *rederive, size_t n,
+		       const struct generation *other)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *count; i++) {
+		bool again = runs(other, numbers[i]);
+
+		for (size_t k = 0; k < n && !again; k++)
+			again = rederive[k] == numbers[i];
+		if (!again)
+			numbers[kept++] = numbers[i];
+	}
+	*count = kept;
+}
+
+/* A refused packet takes the number from its entry: found before the cut, or never. */
+static void list_early(struct agent *a, const uint32_t *numbers, size_t count)
+{
+	struct cut_list *cut = &a->cut_early;
+	uint32_t *early;
+
+	if (agent_flows_of(a, numbers, count, cut) < 0)
+		log_warn("flows that this change cuts cannot be listed");
+	early = reallocarray(cut->early, cut->early_count + count, sizeof(*early));
+	if (!early)
+		return;
+	memcpy(early + cut->early_count, numbers, count * sizeof(*early));
+	cut->early = early;
+	cut->early_count += count;
+}
+
+static int cut_lost(struct agent *a, const struct generation *from, const struct generation *to,
+		    const struct generation *other, struct err *err)
+{
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	CLEANUP(freep) uint32_t *rederive = NULL;
+	size_t count = 0, n = 0;
+	int r;
+
+	if (!from || !to)
+		return 0;
+	r = lost_numbers(from, to, &numbers, &count);
+	if (r >= 0 && count)
+		r = generation_rederive(from, to, &rederive, &n);
+	if (r < 0)
+		return err_set(err, -r, "out of memory");
+	keep_final(numbers, &count, rederive, n, other);
+	if (!count)
+		return 0;
+	list_early(a, numbers, count);
+	r = nft_apply_bar(a->job->apply, numbers, count);
+	if (r < 0)
+		return err_set(err, -r, "out of memory");
+	r = nft_cut(a->nft, a->job->target, numbers, count, err);
+	return r < 0 || !a->applied ? r : nft_cut(a->nft, a->applied, numbers, count, err);
+}
+
+int agent_cut_now(struct agent *a, struct err *err)
+{
+	CLEANUP(generation_freep) struct generation *confirmed = NULL;
+	CLEANUP(generation_freep) struct generation *candidate = NULL;
+	const struct job *j = a->job;
+	int r;
+
+	if (!j || !j->apply)
+		return 0;
+	r = agent_compile(a, &confirmed, &candidate, err);
+	if (r >= 0)
+		r = cut_lost(a, j->confirmed ? j->confirmed : a->confirmed.gen, confirmed,
+			     candidate, err);
+	if (r >= 0)
+		r = cut_lost(a, j->candidate ? j->candidate : a->candidate.gen, candidate,
+			     confirmed, err);
+	return r;
 }

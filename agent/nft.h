@@ -108,6 +108,8 @@ int nft_apply_begin(struct nft *n, const struct nft_apply_input *in, struct nft_
  * with the old one). Deleting what is gone already (an expired lease) is no error.
  */
 int nft_apply_step(struct nft_apply *a, struct err *err);
+/* From here on these numbers are not opened: they were revoked during the apply. */
+int nft_apply_bar(struct nft_apply *a, const uint32_t *numbers, size_t count);
 const struct nft_fault *nft_apply_fault(const struct nft_apply *a);
 size_t nft_apply_done_ops(const struct nft_apply *a);
 void nft_apply_free(struct nft_apply *a);

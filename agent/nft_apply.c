@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "rules/marks.h"
 
 struct nft_apply {
 	struct nft *n;
@@ -18,7 +19,9 @@ struct nft_apply {
 	bool resize;          /* live and live_udp are made anew with another size */
 	bool gone;            /* sets of the old shape are deleted with the last transaction */
 	size_t chunk, next;
-	size_t first; /* of the transaction being written */
+	size_t first;     /* of the transaction being written */
+	uint32_t *barred; /* revoked meanwhile; a few */
+	size_t barred_count;
 	struct nft_fault fault;
 	int r; /* of the transaction being written */
 };
@@ -142,6 +145,20 @@ static void put_tail(void *user, struct batch *b)
 
 /* --- elements -------------------------------------------------------------------------------- */
 
+static bool is_barred(const struct nft_apply *a, const struct plan_op *op)
+{
+	uint32_t mark;
+
+	if (op->action != PLAN_ADD || op->ref.kind != SET_LIVE)
+		return false;
+	memcpy(&mark, op->record, sizeof(mark));
+	for (size_t i = 0; i < a->barred_count; i++) {
+		if (a->barred[i] == (mark & MARK_NUMBER_MASK))
+			return true;
+	}
+	return false;
+}
+
 static bool element(void *user, size_t i, struct nft_element *ret)
 {
 	const struct nft_apply *a = user;
@@ -151,6 +168,8 @@ static bool element(void *user, size_t i, struct nft_element *ret)
 	if (op->action == PLAN_DEL && a->gone && !table_has(a->table, op->ref))
 		return false;
 	if (a->resize && is_live(op->ref.kind))
+		return false;
+	if (a->barred_count && is_barred(a, op))
 		return false;
 	*ret = (struct nft_element){.ref = op->ref,
 				    .record = op->record,
@@ -228,6 +247,18 @@ int nft_apply_step(struct nft_apply *a, struct err *err)
 	return a->next < total ? 1 : 0;
 }
 
+int nft_apply_bar(struct nft_apply *a, const uint32_t *numbers, size_t count)
+{
+	uint32_t *all = reallocarray(a->barred, a->barred_count + count, sizeof(*all));
+
+	if (all == NULL)
+		return -ENOMEM;
+	memcpy(all + a->barred_count, numbers, count * sizeof(*all));
+	a->barred = all;
+	a->barred_count += count;
+	return 0;
+}
+
 const struct nft_fault *nft_apply_fault(const struct nft_apply *a)
 {
 	return &a->fault;
@@ -245,6 +276,7 @@ void nft_apply_free(struct nft_apply *a)
 	table_free(a->table);
 	table_free(a->before);
 	batch_done(&a->batch);
+	free(a->barred);
 	free(a);
 }
 

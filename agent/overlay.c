@@ -134,17 +134,9 @@ static int overlay_apply(struct agent *a, reconciled call, void *user, struct er
 	*o = (struct overlay_change){.agent = a, .call = call, .user = user};
 	if (store_overlay_write(a->store, &a->overlay, &kept) < 0)
 		log_error("in force, but lost at the next restart: %s", kept.text);
+	if (agent_cut_now(a, &kept) < 0)
+		log_warn("waits for the load in progress: %s", kept.text);
 	return agent_reconcile(a, DIRTY_POLICY, overlay_changed, o, err);
-}
-
-/* Conduits that the new overlay closes, cut before anything is compiled. */
-static int cut_conduit_now(struct agent *a, const char *name, struct err *err)
-{
-	uint32_t number = 0;
-
-	if (text_u32(name, 1, UINT32_MAX >> 4, &number) < 0)
-		return 0;
-	return nft_cut(a->nft, a->applied, &number, 1, err);
 }
 
 /* The second has begun already; a revocation never ends before its time. */
@@ -177,9 +169,6 @@ int overlay_revoke(struct agent *a, const char *kind_word, const char *name, int
 		return err_set(err, ENOMEM, "out of memory");
 	}
 	grown[ov->revoked_count++] = entry;
-	/* Its flows are listed by the reconciliation, which still finds their entries. */
-	if (kind == REVOKED_CONDUIT && a->job && cut_conduit_now(a, name, err) < 0)
-		log_warn("%s", err->text);
 	return overlay_apply(a, call, user, err);
 }
 

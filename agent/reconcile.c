@@ -123,6 +123,15 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static bool listed_early(const struct cut_list *cut, const uint8_t *record)
+{
+	for (size_t i = 0; i < cut->early_count; i++) {
+		if (memcmp(&cut->early[i], record, sizeof(cut->early[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Numbers whose live element goes for good: their flows are the evidence of a cut. */
 static int job_collect_cut(struct agent *a, struct job *j)
 {
@@ -132,7 +141,8 @@ static int job_collect_cut(struct agent *a, struct job *j)
 	for (size_t i = 0; i < j->plan->op_count && j->plan->ops[i].phase == PLAN_CUT; i++) {
 		const struct plan_op *op = &j->plan->ops[i];
 
-		if (op->ref.kind != SET_LIVE || op->action != PLAN_DEL)
+		if (op->ref.kind != SET_LIVE || op->action != PLAN_DEL ||
+		    listed_early(&j->cut, op->record))
 			continue;
 		if (vec_grow(&numbers, &cap, n + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
 			return -ENOMEM;
