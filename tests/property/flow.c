@@ -242,8 +242,8 @@ bool probe_again(struct probe *p, const struct world *w, struct err *err)
 	bool ambiguous;
 
 	world_input(w, world_judged_by_candidate(w), &in);
-	if (is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous ||
-	    verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
+	if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0 ||
+	    asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous)
 		return false;
 	p->expected = expectation(p);
 	return true;
