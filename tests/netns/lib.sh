@@ -27,7 +27,7 @@ HOSTS=()
 declare -A PID ADDR4 ADDR6 PLACED ACK
 SEQUENCE=0
 REVISION=0
-PATH=$B/tests/tools:$B:$PATH
+PATH=$B:$PATH
 
 skip_all() {
 	echo "$1"
@@ -41,6 +41,12 @@ CGROUP_MOUNT=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
 CG=$CGROUP_MOUNT/$ID
 WORK=$(mktemp -d "/tmp/$ID.XXXXXX") || exit 1
 NET=$ID-net
+# Where every user may run them: the tree may be below /root.
+chmod 755 "$WORK" && mkdir "$WORK/tools"
+for tool in "$B"/tests/tools/*; do
+	[ -f "$tool" ] && [ -x "$tool" ] && cp "$tool" "$WORK/tools/"
+done
+PATH=$WORK/tools:$PATH
 
 # ------------------------------------------------------------------------------------ results
 

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <CUnit/CUnit.h>
 #include <CUnit/TestRun.h>
@@ -213,7 +214,12 @@ static void run_until_nothing_fails(int (*body)(void))
 
 static void run_body(void)
 {
-	(void)alarm(TEST_SECONDS_MAX);
+	const char *seconds = getenv("TEST_SECONDS_MAX");
+	uint32_t limit = TEST_SECONDS_MAX;
+
+	if (seconds != NULL)
+		(void)text_u32(seconds, 1, 86400, &limit);
+	(void)alarm(limit);
 	if (running->run != NULL)
 		running->run();
 	else
