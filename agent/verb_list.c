@@ -145,14 +145,21 @@ static struct wall lease_end(const struct generation *gen, uint32_t number)
 	return (struct wall){0};
 }
 
-/* The verdict as the two generations together make it (added, removed), or the plain one. */
+/*
+ * The verdict as the two generations together make it (added, removed), or the plain one. What is
+ * not in `live` is a lease that does not hold now (without an end), or was taken away.
+ */
 static const char *verdict_word(const struct agent *a, const struct conduit *c)
 {
+	const struct policy *p = agent_edition(a)->policy;
+	const struct rule *rule = c->rule == RULE_NONE || !p ? NULL : &p->rules[c->rule];
 	const struct set_items *live =
 		a->applied ? ruleset_find(a->applied, (struct set_ref){.kind = SET_LIVE}) : NULL;
 	const uint8_t *record = live ? set_items_find(live, &c->number) : NULL;
 
-	return live_name(record ? record[set_value_offset(SET_LIVE)] : LIVE_NONE);
+	if (record)
+		return live_name(record[set_value_offset(SET_LIVE)]);
+	return rule && (rule->has_window || rule->has_expires) ? live_name(LIVE_LEASED) : "removed";
 }
 
 static const char *rule_word(const struct generation *gen, const struct conduit *c)
