@@ -167,18 +167,18 @@ int nft_lease_renew(struct nft *n, enum slot slot, uint32_t number, int64_t end_
 		    struct err *err)
 {
 	struct set_ref ref = {.kind = SET_LEASED, .slot = (uint8_t)slot};
-	uint8_t record[sizeof(uint32_t) + sizeof(int64_t)];
-	int64_t end_s = (end_ms + 999) / 1000;
+	uint8_t record[sizeof(uint32_t) + sizeof(int64_t)] = {0};
 	struct nft_element e[2] = {{.ref = ref, .record = record},
-				   {.ref = ref, .record = record, .add = true, .now_ms = now_ms}};
+				   {.ref = ref, .record = record, .add = true}};
 	struct element_list l = {.items = e, .count = 2};
 
 	memcpy(record, &number, sizeof(number));
-	memcpy(record + sizeof(number), &end_s, sizeof(end_s));
 	if (end_ms <= now_ms)
 		l.count = 1;
-	else if (n->features.renewal)
-		return renew_in_place(n, ref, number, (uint64_t)(end_ms - now_ms), err);
+	else
+		e[1].timeout_ms = (uint64_t)(end_ms - now_ms);
+	if (end_ms > now_ms && n->features.renewal)
+		return renew_in_place(n, ref, number, e[1].timeout_ms, err);
 	return send_list(n, &l, err);
 }
 

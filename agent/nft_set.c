@@ -343,6 +343,8 @@ static uint64_t timeout_of(const struct nft_element *e)
 {
 	int64_t end_s;
 
+	if (e->timeout_ms > 0)
+		return e->timeout_ms;
 	if (e->ref.kind != SET_LEASED)
 		return set_spec(e->ref.kind)->timeout ? NFT_LISTENER_MS : 0;
 	memcpy(&end_s, e->record + set_value_offset(SET_LEASED), sizeof(end_s));

@@ -3,7 +3,7 @@
  * The kernel table by hand, for tests of the packet path without an agent:
  *
  *   table_load [--netns PATH] [--table NAME] [--levels MASK] [--queue none|xt|native]
- *              [--deny-unclaimed] [--trial] [--live-size N] [--quiet] VERB
+ *              [--deny-unclaimed] [--trial] [--live-size N] [--quiet] [--old-kernel] VERB
  *     load FILE        a whole table with the elements of FILE, then enforced ("-": stdin)
  *     observe FILE     the same in observe mode
  *     change OLD NEW   the difference between two files, as the agent would send it
@@ -13,8 +13,11 @@
  *     switch NAME on|off|MS          agent_alive, candidate_on, observe_on, trial_on
  *     heartbeat MS                   keeps agent_alive on for so long
  *     renew MARK MS                  lease in slot a
+ *     listeners FILE                 renews listeners and tw_ends
  *     enforce, disarm, delete, dump, probe, counters, counter MARK, check, scan
  *     watch MS                       foreign changes
+ *
+ * --old-kernel does without persist, destroy and renewal, as on 6.1.
  *
  * FILE has one element a line: SET FIELD... [= VALUE], '#' begins a comment. Fields: marks and uids
  * as numbers, cgroups as paths or ids, addresses, tcp|udp|NUMBER, ports, A-B where the set has
@@ -26,7 +29,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 
-#include "agent/nft.h"
+#include "agent/nft_table.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "rules/marks.h"
@@ -41,7 +44,7 @@
 static struct {
 	const char *netns, *table, *queue;
 	uint32_t levels, live_size;
-	bool deny_unclaimed, trial, quiet;
+	bool deny_unclaimed, trial, quiet, old_kernel;
 } arg = {.table = "bailiwick", .queue = "none", .levels = 0x2, .live_size = 65536};
 
 static const struct opt opts[] = {
@@ -53,6 +56,7 @@ static const struct opt opts[] = {
 	{"deny-unclaimed", OPT_FLAG, {.flag = &arg.deny_unclaimed}},
 	{"trial", OPT_FLAG, {.flag = &arg.trial}},
 	{"quiet", OPT_FLAG, {.flag = &arg.quiet}},
+	{"old-kernel", OPT_FLAG, {.flag = &arg.old_kernel}},
 };
 
 static void must(int r, const struct err *err)
@@ -372,6 +376,8 @@ static struct nft *start(enum nft_found *ret_found)
 
 	must(nft_open(arg.table, &n, &err), &err);
 	must(nft_probe(n, &err), &err);
+	if (arg.old_kernel)
+		n->features = (struct nft_features){.queue_xt = n->features.queue_xt};
 	must(nft_start(n, ret_found, &err), &err);
 	return n;
 }
@@ -588,6 +594,14 @@ static void renew(struct nft *n, const char *mark, const char *ms)
 	     &err);
 }
 
+static void renew_listeners(struct nft *n, const char *path)
+{
+	CLEANUP(ruleset_freep) struct ruleset *r = ruleset_of(path);
+	struct err err;
+
+	must(nft_listeners_renew(n, r, &err), &err);
+}
+
 static bool run_simple(struct nft *n, const char *verb)
 {
 	struct table_shape shape = shape_asked();
@@ -629,6 +643,8 @@ static void run(struct nft *n, enum nft_found found, char **words, int count)
 		each_element(words[1], one_change, &c);
 	else if (str_eq(verb, "cut"))
 		cut(n, words + 1, count - 1);
+	else if (str_eq(verb, "listeners"))
+		renew_listeners(n, words[1]);
 	else if (str_eq(verb, "heartbeat"))
 		heartbeat(n, words[1]);
 	else if (str_eq(verb, "counter"))
