@@ -149,7 +149,8 @@ static bool is_barred(const struct nft_apply *a, const struct plan_op *op)
 {
 	uint32_t mark;
 
-	if (op->action != PLAN_ADD || op->ref.kind != SET_LIVE)
+	/* live_udp alone would let the datagrams of a revoked conduit pass. */
+	if (op->action != PLAN_ADD || !is_live(op->ref.kind))
 		return false;
 	memcpy(&mark, op->record, sizeof(mark));
 	for (size_t i = 0; i < a->barred_count; i++) {
