@@ -19,7 +19,8 @@
  * (net/netfilter/nf_tables_api.c, nf_tables_gen_notify). A gap, or ENOBUFS, means that events were
  * lost.
  */
-#define MONITOR_BUFFER_BYTES (4 << 20)
+/* Every element of a load comes back as an event: some 100 bytes, 250,000 in one transaction. */
+#define MONITOR_BUFFER_BYTES (64 << 20)
 #define READ_MAX             32768
 
 struct nft_monitor {

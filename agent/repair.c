@@ -21,6 +21,9 @@ static int load_again(struct agent *a, bool from_nothing, struct err *err)
 	enum nft_found found;
 	int r;
 
+	/* A load in progress knows nothing of the change: what it ends with is not what is there. */
+	if (a->job)
+		(void)agent_reconcile_now(a, 0, err);
 	if (from_nothing) {
 		ruleset_free(a->applied);
 		a->applied = NULL;
