@@ -140,8 +140,6 @@ static int load_disk(struct agent *a, struct err *err)
 	if (r >= 0)
 		r = load_policies(a, &st, err);
 	if (r >= 0)
-		r = store_overlay_read(a->store, &a->overlay, err);
-	if (r >= 0)
 		r = loading_view_stored(a, st.view_sequence, err);
 	if (r >= 0)
 		r = load_numbers(a, err);
@@ -279,8 +277,13 @@ static int finish_doubling(struct agent *a, struct err *err)
 
 static int start_ruleset(struct agent *a, struct err *err)
 {
-	int r = settle_candidate(a, err);
+	int r;
 
+	/* Before anything gets a number: those that flows carry, and those of revoked conduits. */
+	agent_numbers_hold(a);
+	r = store_overlay_read(a->store, a->conduit_numbers, &a->overlay, err);
+	if (r >= 0)
+		r = settle_candidate(a, err);
 	if (r >= 0)
 		r = start_workloads(a, err);
 	if (r >= 0)

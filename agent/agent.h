@@ -171,6 +171,12 @@ int agent_dump(struct agent *a, struct err *err);
  * classified again (R17). Now and then; reads the whole flow table.
  */
 int agent_sweep(struct agent *a, struct err *err);
+/*
+ * At start: a number that a conntrack entry carries and no key is known for - run_dir was lost, or
+ * the agent killed before it wrote - goes to no conduit before a sweep has found it gone. Without
+ * this a flow that was cut would run again as the conduit that inherits its number.
+ */
+void agent_numbers_hold(struct agent *a);
 
 /* --- generations.c --- */
 int agent_compile(struct agent *a, struct generation **ret_confirmed,

@@ -132,11 +132,22 @@ static int overlay_apply(struct agent *a, reconciled call, void *user, struct er
 	if (!o)
 		return err_set(err, ENOMEM, "out of memory");
 	*o = (struct overlay_change){.agent = a, .call = call, .user = user};
-	if (store_overlay_write(a->store, &a->overlay, &kept) < 0)
+	if (store_overlay_write(a->store, a->conduit_numbers, &a->overlay, &kept) < 0)
 		log_error("in force, but lost at the next restart: %s", kept.text);
 	if (agent_cut_now(a, &kept) < 0)
 		log_warn("waits for the load in progress: %s", kept.text);
 	return agent_reconcile(a, DIRTY_POLICY, overlay_changed, o, err);
+}
+
+/* What the next start would not read must not be written. */
+static int check_room(size_t count, const char *text, struct err *err)
+{
+	if (count >= STORE_OVERLAY_MAX)
+		return err_set(err, ENOSPC, "more than %d entries; release some first",
+			       STORE_OVERLAY_MAX);
+	if (strlen(text) > STORE_OVERLAY_TEXT_MAX)
+		return err_set(err, EINVAL, "a name of more than %d bytes", STORE_OVERLAY_TEXT_MAX);
+	return 0;
 }
 
 /* The second has begun already; a revocation never ends before its time. */
@@ -154,6 +165,8 @@ int overlay_revoke(struct agent *a, const char *kind_word, const char *name, int
 	int kind = kind_of(kind_word), r;
 
 	r = canonical(a, kind, name, &kept, err);
+	if (r >= 0)
+		r = check_room(ov->revoked_count, kept, err);
 	if (r < 0)
 		return r;
 	entry.kind = (unsigned)kind;
@@ -188,7 +201,7 @@ void agent_overlay_drop(struct agent *a, size_t i)
 
 	log_info("revocation of \"%s\" has ended", ov->revoked[i].name);
 	revoked_remove(ov, i);
-	if (store_overlay_write(a->store, ov, &err) < 0)
+	if (store_overlay_write(a->store, a->conduit_numbers, ov, &err) < 0)
 		log_warn("%s", err.text);
 	agent_touch(a, DIRTY_POLICY);
 }
@@ -209,6 +222,8 @@ int overlay_quarantine(struct agent *a, const char *identity, const char *keep, 
 	const char *path = identity_path(a, identity);
 	int r = path ? check_keep(a, keep, err) : unknown(a, false, identity, err);
 
+	if (r >= 0)
+		r = check_room(ov->quarantined_count, path, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ov->quarantined_count; i++) {

@@ -266,6 +266,10 @@ int store_policy_write(struct store *s, const struct store_policy *p, struct err
 	if (fd < 0)
 		return err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
 	r = write_policy_files(s, fd, p, err);
+	/* An agent that was killed before it knew of this revision left it: it was never in force.
+	 */
+	if (r >= 0)
+		r = tree_remove(s->state_fd, final_name, err);
 	if (r >= 0 && (fsync(fd) < 0 || renameat(s->state_fd, name, s->state_fd, final_name) < 0 ||
 		       fsync(s->state_fd) < 0))
 		r = err_set(err, errno, "cannot keep the policy: %s", strerror(errno));

@@ -73,9 +73,17 @@ int store_text_write(struct store *s, const char *name, const char *text, size_t
 		     struct err *err);
 int store_json_write(struct store *s, const char *name, const json_t *value, struct err *err);
 
-/* Revocations and quarantines: they outlive restarts and reboots. store_overlay.c */
-int store_overlay_read(struct store *s, struct overlay *ret, struct err *err);
-int store_overlay_write(struct store *s, const struct overlay *o, struct err *err);
+/*
+ * Revocations and quarantines: they outlive restarts and reboots. A conduit is revoked by its
+ * number, and numbers do not: the number's key is kept beside it, and names the number that the
+ * conduit has or will have in this boot. store_overlay.c
+ */
+#define STORE_OVERLAY_MAX      10000 /* entries of a kind */
+#define STORE_OVERLAY_TEXT_MAX 2048
+int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay *ret,
+		       struct err *err);
+int store_overlay_write(struct store *s, struct numbers *conduits, const struct overlay *o,
+			struct err *err);
 
 int store_view_write(struct store *s, const char *text, size_t len, struct err *err);
 int store_view_read(struct store *s, char **ret_text, size_t *ret_len, struct err *err);

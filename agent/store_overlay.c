@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/store.h"
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -10,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OVERLAY_ENTRIES_MAX 10000
-#define OVERLAY_TEXT_MAX    2048
-#define OVERLAY_FILE        "overlay.json"
+#define OVERLAY_FILE "overlay.json"
 
 static const char *const kinds[] = {
 	[REVOKED_RULE] = "rule",
@@ -27,16 +26,66 @@ static int copy_text(char **target, const char *text)
 	return *target ? 0 : -ENOMEM;
 }
 
-static int read_revoked(json_t *value, struct overlay_revoked *ret, struct err *err)
+/* --- conduits by key ------------------------------------------------------------------------ */
+
+#define KEY_TEXT_LEN ((size_t)2 * NUMBER_KEY_LEN)
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The number that this key has now, given if it has none, as the overlay writes it. */
+static int number_of_key(struct numbers *conduits, const char *text, char **ret_name)
+{
+	struct number_key key;
+	uint32_t number;
+	int r;
+
+	if (strlen(text) != KEY_TEXT_LEN)
+		return -EBADMSG;
+	for (size_t i = 0; i < NUMBER_KEY_LEN; i++) {
+		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return -EBADMSG;
+		key.bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	r = numbers_get(conduits, &key, &number);
+	if (r < 0)
+		return r;
+	*ret_name = mem_printf("%u", number);
+	return *ret_name ? 0 : -ENOMEM;
+}
+
+static void add_key(json_t *entry, struct numbers *conduits, const char *name)
+{
+	char text[KEY_TEXT_LEN + 1];
+	struct number_key key;
+	uint32_t number;
+
+	if (text_u32(name, 1, UINT32_MAX, &number) < 0 || numbers_key(conduits, number, &key) < 0)
+		return;
+	hex_format(key.bytes, sizeof(key.bytes), text);
+	(void)json_object_set_new(entry, "key", json_string(text));
+}
+
+/* --- reading and writing --------------------------------------------------------------------- */
+
+static int read_revoked(json_t *value, struct numbers *conduits, struct overlay_revoked *ret,
+			struct err *err)
 {
 	struct json_object o;
-	const char *kind, *name, *reason;
+	const char *kind, *name, *key, *reason;
 	int r;
 
 	json_object_begin(&o, value, OVERLAY_FILE, "revoked", err);
 	kind = json_take_string(&o, "kind", 16);
-	name = json_take_string(&o, "name", OVERLAY_TEXT_MAX);
-	reason = json_take_string(&o, "reason", OVERLAY_TEXT_MAX);
+	name = json_take_string(&o, "name", STORE_OVERLAY_TEXT_MAX);
+	key = json_may_string(&o, "key", KEY_TEXT_LEN);
+	reason = json_take_string(&o, "reason", STORE_OVERLAY_TEXT_MAX);
 	ret->until.s = json_take_int(&o, "until", 0, INT64_MAX);
 	r = json_finish(&o);
 	if (r < 0)
@@ -45,8 +94,10 @@ static int read_revoked(json_t *value, struct overlay_revoked *ret, struct err *
 		if (!str_eq(kinds[i], kind))
 			continue;
 		ret->kind = (typeof(ret->kind))i;
-		r = copy_text(&ret->name, name);
-		return r < 0 ? r : copy_text(&ret->reason, reason);
+		r = key ? number_of_key(conduits, key, &ret->name) : copy_text(&ret->name, name);
+		if (r >= 0)
+			r = copy_text(&ret->reason, reason);
+		return r < 0 ? err_set(err, -r, "%s: %s", OVERLAY_FILE, strerror(-r)) : 0;
 	}
 	return err_set(err, EBADMSG, "%s: unknown kind of revocation", OVERLAY_FILE);
 }
@@ -58,9 +109,9 @@ static int read_quarantine(json_t *value, struct overlay_quarantine *ret, struct
 	int r;
 
 	json_object_begin(&o, value, OVERLAY_FILE, "quarantined", err);
-	identity = json_take_string(&o, "identity", OVERLAY_TEXT_MAX);
-	keep = json_may_string(&o, "keep", OVERLAY_TEXT_MAX);
-	reason = json_take_string(&o, "reason", OVERLAY_TEXT_MAX);
+	identity = json_take_string(&o, "identity", STORE_OVERLAY_TEXT_MAX);
+	keep = json_may_string(&o, "keep", STORE_OVERLAY_TEXT_MAX);
+	reason = json_take_string(&o, "reason", STORE_OVERLAY_TEXT_MAX);
 	r = json_finish(&o);
 	if (r >= 0)
 		r = copy_text(&ret->identity, identity);
@@ -69,7 +120,8 @@ static int read_quarantine(json_t *value, struct overlay_quarantine *ret, struct
 	return r < 0 ? r : copy_text(&ret->reason, reason);
 }
 
-static int read_lists(json_t *revoked, json_t *quarantined, struct overlay *ret, struct err *err)
+static int read_lists(json_t *revoked, json_t *quarantined, struct numbers *conduits,
+		      struct overlay *ret, struct err *err)
 {
 	int r = 0;
 
@@ -78,15 +130,16 @@ static int read_lists(json_t *revoked, json_t *quarantined, struct overlay *ret,
 	if (!ret->revoked || !ret->quarantined)
 		return err_set(err, ENOMEM, "out of memory");
 	for (size_t i = 0; i < json_array_size(revoked) && r >= 0; i++)
-		r = read_revoked(json_array_get(revoked, i), &ret->revoked[ret->revoked_count++],
-				 err);
+		r = read_revoked(json_array_get(revoked, i), conduits,
+				 &ret->revoked[ret->revoked_count++], err);
 	for (size_t i = 0; i < json_array_size(quarantined) && r >= 0; i++)
 		r = read_quarantine(json_array_get(quarantined, i),
 				    &ret->quarantined[ret->quarantined_count++], err);
 	return r;
 }
 
-int store_overlay_read(struct store *s, struct overlay *ret, struct err *err)
+int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay *ret,
+		       struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	struct overlay read = {0};
@@ -99,11 +152,11 @@ int store_overlay_read(struct store *s, struct overlay *ret, struct err *err)
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	json_object_begin(&o, json, OVERLAY_FILE, "", err);
-	revoked = json_take_array(&o, "revoked", OVERLAY_ENTRIES_MAX);
-	quarantined = json_take_array(&o, "quarantined", OVERLAY_ENTRIES_MAX);
+	revoked = json_take_array(&o, "revoked", STORE_OVERLAY_MAX);
+	quarantined = json_take_array(&o, "quarantined", STORE_OVERLAY_MAX);
 	r = json_finish(&o);
 	if (r >= 0)
-		r = read_lists(revoked, quarantined, &read, err);
+		r = read_lists(revoked, quarantined, conduits, &read, err);
 	if (r < 0) {
 		overlay_done(&read);
 		return r;
@@ -112,18 +165,21 @@ int store_overlay_read(struct store *s, struct overlay *ret, struct err *err)
 	return 0;
 }
 
-int store_overlay_write(struct store *s, const struct overlay *ov, struct err *err)
+int store_overlay_write(struct store *s, struct numbers *conduits, const struct overlay *ov,
+			struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	json_t *revoked = json_array(), *quarantined = json_array();
 
 	for (size_t i = 0; i < ov->revoked_count; i++) {
 		const struct overlay_revoked *e = &ov->revoked[i];
+		json_t *entry = json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[e->kind], "name",
+					  e->name, "reason", e->reason ? e->reason : "", "until",
+					  (json_int_t)e->until.s);
 
-		(void)json_array_append_new(revoked, json_pack("{s:s,s:s,s:s,s:I}", "kind",
-							       kinds[e->kind], "name", e->name,
-							       "reason", e->reason ? e->reason : "",
-							       "until", (json_int_t)e->until.s));
+		if (e->kind == REVOKED_CONDUIT)
+			add_key(entry, conduits, e->name);
+		(void)json_array_append_new(revoked, entry);
 	}
 	for (size_t i = 0; i < ov->quarantined_count; i++) {
 		const struct overlay_quarantine *e = &ov->quarantined[i];

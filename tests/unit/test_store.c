@@ -46,6 +46,20 @@ static void keep_policy(struct store *s, uint64_t revision)
 	CHECK_OK(store_policy_write(s, &p, &err), &err);
 }
 
+/* Killed between writing the texts and the state, an agent gives the same revision again. */
+TEST(store_takes_a_revision_that_was_left_behind)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_policy p = {0};
+	struct err err;
+
+	keep_policy(s, 7);
+	keep_policy(s, 7);
+	CHECK_OK(store_policy_read(s, 7, &p, &err), &err);
+	CHECK_UINT(p.file_count, 2);
+	store_policy_done(&p);
+}
+
 TEST(store_gives_back_a_policy)
 {
 	CLEANUP(store_freep) struct store *s = fresh();
@@ -119,6 +133,7 @@ TEST(store_refuses_a_damaged_state)
 TEST(store_overlay_goes_round)
 {
 	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(numbers_freep) struct numbers *n = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
 	struct overlay_revoked revoked[] = {
 		{.kind = REVOKED_LABEL, .name = text_vendor_x, .until = {5}, .reason = text_r}};
 	struct overlay_quarantine quarantined[] = {
@@ -127,15 +142,45 @@ TEST(store_overlay_goes_round)
 	struct overlay o = {revoked, 1, quarantined, 2}, back;
 	struct err err;
 
-	CHECK_OK(store_overlay_read(s, &back, &err), &err);
+	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
 	CHECK_UINT(back.revoked_count, 0);
-	CHECK_OK(store_overlay_write(s, &o, &err), &err);
-	CHECK_OK(store_overlay_read(s, &back, &err), &err);
+	CHECK_OK(store_overlay_write(s, n, &o, &err), &err);
+	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
 	CHECK_INT(back.revoked[0].kind, REVOKED_LABEL);
 	CHECK_STR(back.revoked[0].name, "vendor=x");
 	CHECK_INT(back.revoked[0].until.s, 5);
 	CHECK_STR(back.quarantined[0].keep, "forensics");
 	CHECK(back.quarantined[1].keep == NULL);
+	overlay_done(&back);
+}
+
+/* Numbers are of one boot, a revocation is not: it is found again by the number's key. */
+TEST(store_overlay_finds_conduits_again)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(numbers_freep) struct numbers *n = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
+	CLEANUP(numbers_freep) struct numbers *m = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
+	char seven[] = "7", reason[] = "r";
+	struct overlay_revoked revoked[] = {
+		{.kind = REVOKED_CONDUIT, .name = seven, .reason = reason}};
+	struct overlay o = {.revoked = revoked, .revoked_count = 1}, back;
+	struct number_key key, other;
+	uint32_t number = 0;
+	struct err err;
+
+	number_key_of("a to b", &key);
+	number_key_of("c to d", &other);
+	CHECK_INT(numbers_put(n, &key, 7), 0);
+	CHECK_OK(store_overlay_write(s, n, &o, &err), &err);
+	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
+	CHECK_STR(back.revoked[0].name, "7");
+	overlay_done(&back);
+	/* The next boot: 7 is another's. */
+	CHECK_INT(numbers_put(m, &other, 7), 0);
+	CHECK_OK(store_overlay_read(s, m, &back, &err), &err);
+	CHECK_INT(numbers_find(m, &key, &number), 0);
+	CHECK(number != 7);
+	CHECK_UINT(strtoul(back.revoked[0].name, NULL, 10), number);
 	overlay_done(&back);
 }
 
