@@ -128,7 +128,7 @@ static bool asks_the_agent(const struct probe *p, const struct world *w)
 		return true;
 	if (f->direction != FLOW_OUT && f->destination.has_socket)
 		return uid_decides(&f->destination, w);
-	return f->direction == FLOW_OUT && p->verdict.decision == DECISION_WOULD_DENY &&
+	return f->direction != FLOW_IN && p->verdict.decision == DECISION_WOULD_DENY &&
 	       w->mode != MODE_OBSERVE && uid_decides(&f->source, w);
 }
 
