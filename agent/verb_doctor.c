@@ -53,7 +53,7 @@ static void check_kernel(struct diagnosis *d)
 	      f->queue_native ? "native expression"
 	      : f->queue_xt   ? "NFQUEUE target through nft_compat"
 			      : "neither native nor NFQUEUE",
-	      "the first connection of an unknown process group is refused; attestation is impossible");
+	      "the first connection of an unknown process group is refused");
 }
 
 static bool read_small(const char *path, char **ret)
@@ -241,7 +241,7 @@ static void check_essentials(struct diagnosis *d)
 	(void)snprintf(detail, sizeof(detail), "%zu of %zu are open to every process", open,
 		       e->count);
 	check(d, "essentials", open == 0, detail,
-	      "an address list for everybody: name the owner with by: (a DNS tunnel needs no more)");
+	      "an address list for everybody: name the owner with by: (DNS tunnels need no more)");
 }
 
 static void run_doctor(struct request *q)

@@ -38,8 +38,8 @@ int owner_of_listener(const struct compile_input *in, const struct host *host,
 bool owner_is_misplaced(const struct compile_input *in, int owner);
 
 /*
- * An operator revoked or quarantined the identity: then its observe mode is over, because containing
- * an incident must not only be recorded.
+ * An operator revoked or quarantined the identity: then its observe mode is over, because
+ * containing an incident must not only be recorded.
  */
 bool identity_is_contained(const struct compile_input *in, uint32_t identity);
 
