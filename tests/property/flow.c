@@ -116,12 +116,16 @@ static bool uid_decides(const struct flow_end *end, const struct world *w)
  * asks the agent, and there is none (R20): for listeners, and for answers to flows that are
  * observed and so carry no mark.
  */
-static bool asks_the_agent(const struct probe *p, const struct world *w)
+static bool is_left_to_others(const struct probe *p, const struct world *w)
 {
 	const struct flow *f = &p->flow;
 
 	if ((p->caller != NULL && w->unknown[p->caller->cgroup]) ||
 	    (p->called != NULL && w->unknown[p->called->cgroup]))
+		return true;
+	/* Recorded at the caller; the wrong receiver's answer is its own, with its own mode. */
+	if (f->l4proto == IPPROTO_UDP && p->verdict.decision == DECISION_WOULD_DENY &&
+	    p->verdict.reason == REASON_RECEIVER_CHANGED)
 		return true;
 	if (f->l4proto == IPPROTO_UDP && p->caller != NULL && uid_decides(&f->source, w) &&
 	    p->verdict.from_identity >= 0)
@@ -225,7 +229,7 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 		draw_flow(p, direction, like, r, w, s);
 		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
 			return false;
-		if (asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||
+		if (is_left_to_others(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||
 		    ambiguous)
 			continue;
 		if (!is_wanted(p, want) && i < WANTED)
@@ -243,7 +247,7 @@ bool probe_again(struct probe *p, const struct world *w, struct err *err)
 
 	world_input(w, world_judged_by_candidate(w), &in);
 	if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0 ||
-	    asks_the_agent(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous)
+	    is_left_to_others(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous)
 		return false;
 	p->expected = expectation(p);
 	return true;

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* A connection that lost a packet waits for its retransmission. */
+#define KEPT_GRACE_MS 1500
+
 static bool is_worth_keeping(const struct probe *p)
 {
 	/* A datagram's receiver here lives for a round only. */
@@ -138,7 +141,7 @@ int theatre_go_on(struct theatre *t, struct kept *kept, size_t count, struct err
 	}
 	r = theatre_settle(t, err);
 	start = mono_now();
-	while (r >= 0 && !agree && mono_ms_since(start, mono_now()) < GRACE_MS) {
+	while (r >= 0 && !agree && mono_ms_since(start, mono_now()) < KEPT_GRACE_MS) {
 		agree = true;
 		for (size_t i = 0; i < count; i++) {
 			kept_look(&kept[i], &client[i], &server[i]);
