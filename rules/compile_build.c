@@ -286,21 +286,31 @@ static int add_answers(const struct build *b, uint32_t mark, bool observe, bool 
 	return r;
 }
 
+/* Under every generation, whatever the clock says. */
+static bool is_always_open(const struct build *b, const struct conduit *const found[2])
+{
+	for (size_t i = 0; i < b->side_count; i++) {
+		const struct conduit *c = found[i];
+
+		if (!c || (!(c->flags & CONDUIT_ESSENTIAL) && c->verdict != LIVE_ACCEPT &&
+			   c->verdict != LIVE_WATCHED && c->verdict != LIVE_LEASED_WATCHED))
+			return false;
+	}
+	return true;
+}
+
 /*
  * A packet is refused either with its identity's mark (no conduit) or with that of a conduit that
  * is not open now; both must be known for its identity's mode and answers.
  */
 static int build_conduit_answers(const struct build *b, const struct build_side *s,
-				 const struct conduit *c)
+				 const struct conduit *c, bool always_open)
 {
 	const struct local_identity *from, *to, *local;
 
-	if ((c->flags & CONDUIT_ESSENTIAL) || c->verdict == LIVE_ACCEPT ||
-	    c->verdict == LIVE_WATCHED || c->verdict == LIVE_LEASED_WATCHED) {
-		/* An open loopback conduit may still be refused by its receiver. */
-		if (!(c->flags & CONDUIT_LOOPBACK))
-			return 0;
-	}
+	/* An open loopback conduit may still be refused by its receiver. */
+	if (always_open && ((c->flags & CONDUIT_ESSENTIAL) || !(c->flags & CONDUIT_LOOPBACK)))
+		return 0;
 	from = local_of_mark(s->g, c->flags & CONDUIT_OUT ? s->g->parties[c->from].mark : 0);
 	to = local_of_mark(s->g, s->g->parties[c->to].mark);
 	local = from ? from : to;
@@ -365,7 +375,8 @@ static int build_conduits(struct build *b)
 		}
 		r = build_conduit(b, found);
 		if (r == 0)
-			r = build_conduit_answers(b, &b->sides[first], found[first]);
+			r = build_conduit_answers(b, &b->sides[first], found[first],
+						  is_always_open(b, found));
 	}
 	return r;
 }

@@ -112,6 +112,17 @@ static struct end_view *views_of(const struct generation *g)
 	return all;
 }
 
+/* An identity in observe mode loses no flow: without a number they run on and are recorded (R14).
+ */
+static bool is_observed(const struct generation *g, const struct party *local)
+{
+	for (size_t i = 0; i < g->local_count && local->mark != 0; i++) {
+		if (g->locals[i].mark == local->mark)
+			return g->locals[i].observe;
+	}
+	return false;
+}
+
 int generation_rederive(const struct generation *old, const struct generation *new_,
 			uint32_t **ret_numbers, size_t *ret_count)
 {
@@ -125,7 +136,7 @@ int generation_rederive(const struct generation *old, const struct generation *n
 		struct end_view gone = view_of(old, &old->conduits[i]);
 
 		if (generation_find(new_, old->conduits[i].number) ||
-		    !lives_on(all, new_->conduit_count, &gone))
+		    (!lives_on(all, new_->conduit_count, &gone) && !is_observed(new_, gone.local)))
 			continue;
 		if (vec_grow(&numbers, &cap, count + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
 			return -ENOMEM;

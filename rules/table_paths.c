@@ -190,6 +190,18 @@ static void loopback_others(struct builder *b)
 	RULE(b, mark_is(0), set_mark(mark), go("unknown"));
 	RULE(b, mark_is(MARK_IDENTITY_ASK), go("listener"));
 	RULE(b, go("deny_end"));
+	/*
+	 * The sender is being observed and found somebody else than the conduit names: recorded
+	 * where the receiver is nobody or is observed too, refused where it is enforced. One that
+	 * is not known yet is left to the next try.
+	 */
+	CHAIN(b, "lo_observed");
+	RULE(b, jump("whose_in"));
+	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), go("would_end"));
+	RULE(b, mark_is(MARK_IDENTITY_NOBODY), go("would_end"));
+	RULE(b, mark_is(MARK_IDENTITY_ASK), go("would_end"));
+	RULE(b, mark_is(0), drop_it());
+	RULE(b, go("deny_end"));
 	/* The sender is being observed: its packets have no mark and must get none (R14). */
 	CHAIN(b, "lo_unjudged_pass");
 	RULE(b, set_mark(0), accept_it());

@@ -63,6 +63,8 @@ void table_questions(struct builder *b)
 	/* Loopback: the receiver is none of the conduit's ends, but may be its new cgroup. */
 	CHAIN(b, "unknown_end");
 	unless_watching(b, "would_end");
+	RULE(b, is_output(), mark_in(SET_OBSERVE_WHO), go("back_out"));
+	RULE(b, mark_in(SET_OBSERVE_WHO), go("lo_observed"));
 	metered(b, "who_queue", "deny_end");
 	CHAIN(b, "listener_watched");
 	RULE(b, set_mark(0), accept_it());

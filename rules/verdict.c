@@ -215,8 +215,8 @@ static int refuse_loopback(const struct judged *j, struct verdict *v, struct err
 		take_match(&anybody, v);
 		return 0;
 	}
-	/* On a conduit, what its receiver is not is recorded or refused as its caller is (R12). */
-	if (leaves)
+	/* On a conduit, a receiver that is nobody is recorded or refused as its caller is (R12). */
+	if (leaves && called == OWNER_NONE)
 		called_vote = caller_vote;
 	apply_vote(caller_vote > called_vote ? caller_vote : called_vote,
 		   leaves ? REASON_RECEIVER_CHANGED
