@@ -26,6 +26,13 @@ serve_udp sink api-1 api.service 9003
 talk live pay-1 settlement.service "$API" 9003
 start flood pay-1 settlement.service datagrams flood "$API" 9003 --rate 3000 --for 15000
 wait_line sink '^from'
+cat >"$WORK/opener" <<END
+while :; do
+	traffic tcp-client $API 9003 --timeout 1500 >/dev/null && echo opened || echo failed
+done
+END
+start opener pay-1 settlement.service bash "$WORK/opener"
+wait_line opener opened
 both() {
 	local host
 	for host in pay-1 api-1; do must bw $host "$@"; done
@@ -52,6 +59,8 @@ connects "the last candidate judges" pay-1 backup.service "$API" 8443
 fallen() { [ "$(bw_json pay-1 .generation.candidate status)" = null ]; }
 check "and falls back by itself" wait_for 9 fallen
 refused "in the kernel too" pay-1 backup.service "$API" 8443
+stop opener KILL
+same "no new connection was refused in between" "$(said opener | grep -c failed || true)" 0
 check "all this during the flood" kill -0 "${PID[flood]}"
 finish flood 20
 wait_line sink '^flood' 5
