@@ -54,7 +54,7 @@ struct nft_element {
 	const struct nft_labels *labels;
 	int64_t now_ms;
 	uint64_t timeout_ms; /* 0: by the record's lease and now_ms */
-	size_t index; /* operation, for faults */
+	size_t index;        /* operation, for faults */
 };
 
 /*
