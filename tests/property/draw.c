@@ -443,8 +443,13 @@ void world_change(struct world *w, struct rng *r, const struct stage *s)
 	}
 	if (chance(r, 30))
 		draw_overlay(w, r);
-	if (chance(r, 40))
+	if (chance(r, 40)) {
+		bool observed = w->mode == MODE_OBSERVE;
+
 		draw_mode(w, r);
+		/* What was let through while nothing was denied, the agent's adoption judges. */
+		w->steady = w->steady && (!observed || w->mode == MODE_OBSERVE);
+	}
 	draw_listeners(w, r, s);
 	draw_candidate(w, r);
 }

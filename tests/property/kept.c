@@ -2,7 +2,9 @@
 #include "tests/property/theatre.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A connection that lost a packet waits for its retransmission. */
@@ -90,22 +92,24 @@ void kept_sift(struct kept *kept, size_t *count)
 	*count = n;
 }
 
-static void speak(int fd, uint32_t id)
+static int speak(int fd, uint32_t id)
 {
 	struct message m = {MESSAGE_MAGIC, id};
 
-	(void)send(fd, &m, sizeof(m), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return send(fd, &m, sizeof(m), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
 static bool hears(int fd, uint32_t id)
 {
 	struct message m;
+	int on = 1;
+	bool heard = false;
 
-	while (recv(fd, &m, sizeof(m), MSG_DONTWAIT) == (ssize_t)sizeof(m)) {
-		if (m.magic == MESSAGE_MAGIC && m.id == id)
-			return true;
-	}
-	return false;
+	while (!heard && recv(fd, &m, sizeof(m), MSG_DONTWAIT) == (ssize_t)sizeof(m))
+		heard = m.magic == MESSAGE_MAGIC && m.id == id;
+	/* The acknowledgement goes now, not in the middle of the next change. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+	return heard;
 }
 
 /* Both ends of a connection talk at once; of datagrams the caller does, and is answered. */
@@ -123,8 +127,9 @@ static void kept_look(struct kept *k, bool *client_heard, bool *server_heard)
 	k->probe.seen = *client_heard || *server_heard ? SEEN_OPEN : SEEN_SILENT;
 	if (*client_heard != *server_heard)
 		k->probe.seen = SEEN_REFUSED; /* half open is never right */
-	(void)snprintf(k->probe.note, sizeof(k->probe.note), " (kept; caller hears %s, called %s)",
-		       *client_heard ? "yes" : "no", *server_heard ? "yes" : "no");
+	(void)snprintf(k->probe.note, sizeof(k->probe.note),
+		       " (kept; caller hears %s: %s, called %s)", *client_heard ? "yes" : "no",
+		       strerror(k->error), *server_heard ? "yes" : "no");
 }
 
 int theatre_go_on(struct theatre *t, struct kept *kept, size_t count, struct err *err)
@@ -135,9 +140,9 @@ int theatre_go_on(struct theatre *t, struct kept *kept, size_t count, struct err
 
 	for (size_t i = 0; i < count; i++) {
 		kept[i].probe.id = t->next_id++;
-		speak(kept[i].probe.fd, kept[i].probe.id);
+		kept[i].error = speak(kept[i].probe.fd, kept[i].probe.id);
 		if (kept[i].server >= 0)
-			speak(kept[i].server, kept[i].probe.id);
+			(void)speak(kept[i].server, kept[i].probe.id);
 	}
 	r = theatre_settle(t, err);
 	start = mono_now();

@@ -204,7 +204,7 @@ struct probe {
 	uint32_t id;
 	int fd;
 	int send_error;
-	char note[64];
+	char note[96];
 };
 
 /* False: the oracle leaves this flow to the agent, or names are ambiguous; draw another. */
@@ -231,6 +231,7 @@ void theatre_clear(struct theatre *t, struct probe *probes, size_t count);
 struct kept {
 	struct probe probe;
 	int server; /* the accepted end; -1 for datagrams */
+	int error;  /* of the caller's last send */
 };
 /* Takes open flows out of the probes; *count grows. */
 void theatre_keep(struct theatre *t, struct probe *probes, size_t probe_count, struct kept *kept,
