@@ -5,6 +5,8 @@
 #include "agent/owner.h"
 #include "agent/telemetry.h"
 #include "agent/workload.h"
+#include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "rules/marks.h"
@@ -24,8 +26,22 @@ struct waiting {
 	uint32_t id;
 };
 
+/*
+ * Flows whose packet was repeated lately although nothing was entered for it. If it comes again,
+ * the sets have no answer (a loopback packet whose receiver is no end of its conduit): repeating it
+ * for ever would spend the cgroup's meter, so it is dropped.
+ */
+#define REPEATED_MAX 64
+#define REPEATED_MS  500
+
+struct repeated {
+	uint64_t flow;
+	struct mono when;
+};
+
 struct questions {
 	struct owner *owner;
+	struct repeated repeated[REPEATED_MAX];
 	struct waiting waiting[WAITING_MAX];
 	size_t waiting_count;
 };
@@ -111,6 +127,41 @@ static void answer_conduit(struct agent *a, const struct queue_packet *p, int id
 				    MARK_VERDICT | mark, c ? REASON_PERMITTED : REASON_UNCLAIMED);
 }
 
+static uint64_t flow_hash(const struct queue_packet *p)
+{
+	const struct packet *k = &p->packet;
+	uint8_t key[sizeof(k->src.bytes) * 2 + 6];
+
+	memcpy(key, k->src.bytes, sizeof(k->src.bytes));
+	memcpy(key + sizeof(k->src.bytes), k->dst.bytes, sizeof(k->dst.bytes));
+	memcpy(key + 32, &k->sport, sizeof(k->sport));
+	memcpy(key + 34, &k->dport, sizeof(k->dport));
+	key[36] = k->l4proto;
+	key[37] = p->hook;
+	return hash_bytes(key, sizeof(key));
+}
+
+/* Entered since this packet was queued, so the sets can say it now; once. */
+static void repeat_once(struct agent *a, const struct queue_packet *p)
+{
+	uint64_t flow = flow_hash(p);
+	struct repeated *r = &a->questions->repeated[flow % REPEATED_MAX];
+	struct mono now = mono_now();
+	bool again = r->flow == flow && mono_ms_since(r->when, now) < REPEATED_MS;
+
+	*r = (struct repeated){flow, now};
+	if (again)
+		answer(a, p, QUEUE_DROP, REASON_RECEIVER_CHANGED);
+	else
+		answer(a, p, QUEUE_REPEAT, REASON_PERMITTED);
+}
+
+/* The kernel may answer with a listener on the source port of a connection that is gone. */
+static bool is_owner(const struct queue_packet *p, const struct socket_info *s)
+{
+	return p->hook != NF_INET_LOCAL_OUT || s->state != SOCKET_LISTEN;
+}
+
 static void on_packet(void *user, const struct queue_packet *p)
 {
 	struct agent *a = user;
@@ -120,7 +171,7 @@ static void on_packet(void *user, const struct queue_packet *p)
 	bool changed = false;
 
 	tuple_of(p, &t);
-	if (p->unsupported || owner_find(a->questions->owner, &t, &s) < 0) {
+	if (p->unsupported || owner_find(a->questions->owner, &t, &s) < 0 || !is_owner(p, &s)) {
 		answer(a, p, QUEUE_DROP, REASON_NO_SOCKET);
 		return;
 	}
@@ -132,13 +183,13 @@ static void on_packet(void *user, const struct queue_packet *p)
 		answer(a, p, QUEUE_DROP, REASON_AMBIGUOUS);
 		return;
 	}
-	if (changed)
+	/* Another packet of this burst may have changed the host: its element is not in yet. */
+	if (changed || ((a->dirty & DIRTY_HOST) && a->questions->waiting_count && w.enterable))
 		wait_for_element(a, p);
 	else if (p->hook == NF_INET_LOCAL_IN && (w.ask_listener || w.has_uid || !w.enterable))
 		answer_conduit(a, p, w.what == WORKLOAD_IDENTITY ? w.identity : -1);
 	else if (w.enterable)
-		/* Entered since this packet was queued: the sets can say it now. */
-		answer(a, p, QUEUE_REPEAT, REASON_PERMITTED);
+		repeat_once(a, p);
 	else
 		answer(a, p, QUEUE_DROP, REASON_UNKNOWN_CGROUP);
 }
