@@ -41,7 +41,7 @@ struct control {
 	sd_event_source *listen_source;
 	int listen_fd;
 	struct connection *connections;
-	size_t count;
+	size_t count, guests;
 };
 
 /* --- who is asking ------------------------------------------------------------------------ */
@@ -65,6 +65,11 @@ static bool in_group(int fd, const struct ucred *peer)
 	return false;
 }
 
+static bool is_guest(const struct connection *c)
+{
+	return c->peer.uid != 0;
+}
+
 static bool may_use(const struct connection *c, const struct verb *v)
 {
 	if (c->peer.uid == 0)
@@ -83,6 +88,8 @@ static void connection_free(struct connection *c)
 	if (*at)
 		*at = c->next;
 	c->control->count--;
+	if (is_guest(c))
+		c->control->guests--;
 	sd_event_source_disable_unref(c->io);
 	closep(&c->fd);
 	free(c->in);
@@ -333,10 +340,10 @@ static void take_line(struct connection *c, size_t len)
 /* 1: go on, 0: nothing more now, -1: the connection is over. */
 static int read_some(struct connection *c)
 {
-	size_t room;
+	size_t max = is_guest(c) ? CONTROL_GUEST_REQUEST_MAX : CONTROL_REQUEST_MAX, room;
 	ssize_t n;
 
-	if (vec_grow(&c->in, &c->in_cap, c->in_len + READ_CHUNK, 1, CONTROL_REQUEST_MAX) < 0)
+	if (vec_grow(&c->in, &c->in_cap, c->in_len + READ_CHUNK, 1, max) < 0)
 		return -1;
 	room = c->in_cap - c->in_len;
 	n = recv(c->fd, c->in + c->in_len, room, MSG_DONTWAIT);
@@ -385,23 +392,28 @@ static int on_connect(sd_event_source *s, int listen_fd, uint32_t revents, void 
 {
 	struct control *ctl = user;
 	struct connection *c;
-	socklen_t len = sizeof(struct ucred);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 	CLEANUP(closep) int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)s;
 	(void)revents;
-	if (fd < 0 || ctl->count == CONTROL_CONNECTIONS_MAX)
+	if (fd < 0 || ctl->count == CONTROL_CONNECTIONS_MAX ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    (peer.uid != 0 && ctl->guests == CONTROL_GUESTS_MAX))
 		return 0;
 	c = mem_calloc(1, sizeof(*c));
 	if (!c)
 		return 0;
 	c->control = ctl;
+	c->peer = peer;
 	c->fd = take_fd(&fd);
 	c->next = ctl->connections;
 	ctl->connections = c;
 	ctl->count++;
-	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &len) < 0 ||
-	    sd_event_add_io(ctl->agent->event, &c->io, c->fd, EPOLLIN, on_io, c) < 0)
+	if (is_guest(c))
+		ctl->guests++;
+	if (sd_event_add_io(ctl->agent->event, &c->io, c->fd, EPOLLIN, on_io, c) < 0)
 		connection_free(c);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * The control socket, RUN_DIR/control.sock: one request line, one reply line, JSON. Who may ask is
  * decided by the kernel's peer credentials (SO_PEERCRED, SO_PEERGROUPS): root everything, members
- * of group bailiwick the verbs that change nothing (R52). Requests are parsed only after that.
+ * of group bailiwick the verbs that change nothing (R52).
  */
 #pragma once
 
@@ -10,7 +10,10 @@
 
 #define CONTROL_REQUEST_MAX     (64U << 20)
 #define CONTROL_CONNECTIONS_MAX 64
-#define CONTROL_GROUP           "bailiwick"
+/* Of others than root: whoever may only read must not keep root from revoking. */
+#define CONTROL_GUESTS_MAX        32
+#define CONTROL_GUEST_REQUEST_MAX (2U << 20)
+#define CONTROL_GROUP             "bailiwick"
 
 /* Exit codes of FORMATS. */
 enum {

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +40,14 @@ static int open_dir(const char *path, mode_t mode, int *ret_fd, struct err *err)
 	*ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*ret_fd < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
+	/* Two agents would undo each other's state, and take each other's control socket away. */
+	if (flock(*ret_fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, errno,
+			       errno == EWOULDBLOCK
+				       ? "%s: another agent uses it; a directory of its own for "
+					 "each would be right"
+				       : "%s: cannot be locked",
+			       path);
 	return 0;
 }
 

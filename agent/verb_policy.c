@@ -123,7 +123,7 @@ static int plan_target(struct agent *a, const struct policy *policy, struct gene
 	return r;
 }
 
-static int plan_words(struct agent *a, struct incoming *in, bool text, struct err *err)
+static int plan_with_numbers(struct agent *a, struct incoming *in, bool text, struct err *err)
 {
 	CLEANUP(ruleset_freep) struct ruleset *target = NULL;
 	CLEANUP(generation_freep) struct generation *gen = NULL;
@@ -152,6 +152,18 @@ static int plan_words(struct agent *a, struct incoming *in, bool text, struct er
 	if (b.r == 0)
 		(void)json_object_set_new(in->words, "text", json_string(b.data ? b.data : ""));
 	return 0;
+}
+
+/* Plans may be asked for by whoever may only read: they must not use numbers up. */
+static int plan_words(struct agent *a, struct incoming *in, bool text, struct err *err)
+{
+	const struct numbers_mark conduits = numbers_mark(a->conduit_numbers);
+	const struct numbers_mark identities = numbers_mark(a->identity_numbers);
+	int r = plan_with_numbers(a, in, text, err);
+
+	numbers_forget_since(a->conduit_numbers, &conduits);
+	numbers_forget_since(a->identity_numbers, &identities);
+	return r;
 }
 
 static int refuse_on_probation(const struct agent *a, struct err *err)

@@ -334,6 +334,23 @@ size_t numbers_count(const struct numbers *n)
 	return n->count;
 }
 
+struct numbers_mark numbers_mark(const struct numbers *n)
+{
+	return (struct numbers_mark){
+		.count = n->count, .gap_next = n->gap_next, .gap_end = n->gap_end};
+}
+
+void numbers_forget_since(struct numbers *n, const struct numbers_mark *mark)
+{
+	if (n->count == mark->count)
+		return;
+	n->count = mark->count;
+	n->gap_next = mark->gap_next;
+	n->gap_end = mark->gap_end;
+	n->by_number_count = 0;
+	index_fill(n);
+}
+
 /* --- sweep ----------------------------------------------------------------------------------- */
 
 static void sweep_forget(struct numbers *n)

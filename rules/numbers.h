@@ -38,6 +38,14 @@ int numbers_key(struct numbers *n, uint32_t number, struct number_key *ret_key);
 /* Enters a known pair (rebuilding from a file or from user data). -EEXIST on contradiction. */
 int numbers_put(struct numbers *n, const struct number_key *key, uint32_t number);
 
+/* A trial, such as a plan: numbers_forget_since() takes back what was given after the mark. */
+struct numbers_mark {
+	size_t count;
+	uint64_t gap_next, gap_end;
+};
+struct numbers_mark numbers_mark(const struct numbers *n);
+void numbers_forget_since(struct numbers *n, const struct numbers_mark *mark);
+
 /*
  * Forgetting: numbers_keep() is called for each number still in use (by a generation or by a
  * conntrack entry) between numbers_sweep_begin() and numbers_sweep_end(), which frees the others.

@@ -52,6 +52,34 @@ TEST(numbers_find_gives_nothing_new)
 	CHECK_UINT(number, 77);
 }
 
+/* A plan that nobody applies, however large, leaves no trace. */
+TEST(numbers_of_a_trial_are_taken_back)
+{
+	CLEANUP(numbers_freep) struct numbers *n = numbers_new(1, 3000);
+	struct numbers_mark mark = numbers_mark(n);
+	struct number_key key = key_of(2000);
+	uint32_t number = 0;
+
+	CHECK_UINT(get(n, 1), 1);
+	numbers_forget_since(n, &mark);
+	CHECK_UINT(numbers_count(n), 0);
+	CHECK_UINT(get(n, 2), 1);
+	CHECK_UINT(get(n, 3), 2);
+	for (unsigned round = 0; round < 3; round++) {
+		mark = numbers_mark(n);
+		for (unsigned i = 100; i < 3098; i++)
+			(void)get(n, i);
+		CHECK_INT(numbers_key(n, 3000, &key), 0);
+		numbers_forget_since(n, &mark);
+		CHECK_INT(numbers_key(n, 3000, &key), -ENOENT);
+	}
+	key = key_of(2000);
+	CHECK_INT(numbers_find(n, &key, &number), -ENOENT);
+	CHECK_UINT(get(n, 2), 1);
+	CHECK_UINT(get(n, 3), 2);
+	CHECK_UINT(get(n, 4), 3);
+}
+
 TEST(numbers_run_out_and_say_so)
 {
 	CLEANUP(numbers_freep) struct numbers *n = numbers_new(5, 7);
