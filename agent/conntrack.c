@@ -149,6 +149,24 @@ static int ask(struct conntrack *c, const struct nlmsghdr *request, struct answe
 	}
 }
 
+/* Asks about one entry; its mark is replaced where one is given. */
+static int ask_about(struct conntrack *c, uint16_t type, const struct ct_flow *tuple,
+		     const uint32_t *mark, struct answer *answer)
+{
+	_Alignas(struct nlmsghdr) char buf[CT_MESSAGE_MAX];
+	struct nlmsghdr *h;
+	int r = ct_message_request(buf, type, NLM_F_ACK, ++c->seq, tuple, &h);
+
+	if (r < 0)
+		return r;
+	if (mark) {
+		/* libnetfilter_conntrack knows no mask: both by libmnl. */
+		mnl_attr_put_u32(h, CTA_MARK, htonl(*mark));
+		mnl_attr_put_u32(h, CTA_MARK_MASK, htonl(UINT32_MAX));
+	}
+	return ask(c, h, answer);
+}
+
 static int tuple_ok(const struct ct_flow *t, struct err *err)
 {
 	/* A deletion without a complete tuple would flush the whole table. */
@@ -160,14 +178,13 @@ static int tuple_ok(const struct ct_flow *t, struct err *err)
 int conntrack_find(struct conntrack *c, const struct ct_flow *tuple, struct ct_flow *ret,
 		   struct err *err)
 {
-	_Alignas(struct nlmsghdr) char buf[CT_MESSAGE_MAX];
 	struct ct_flow found;
 	struct answer a = {.ret = &found};
 	int r = tuple_ok(tuple, err);
 
 	if (r < 0)
 		return r;
-	r = ask(c, ct_message_request(buf, IPCTNL_MSG_CT_GET, NLM_F_ACK, ++c->seq, tuple), &a);
+	r = ask_about(c, IPCTNL_MSG_CT_GET, tuple, NULL, &a);
 	if (r == 0 && !a.found)
 		r = -ENOENT;
 	if (r < 0)
@@ -180,30 +197,24 @@ int conntrack_find(struct conntrack *c, const struct ct_flow *tuple, struct ct_f
 int conntrack_set_mark(struct conntrack *c, const struct ct_flow *tuple, uint32_t mark,
 		       struct err *err)
 {
-	_Alignas(struct nlmsghdr) char buf[CT_MESSAGE_MAX];
 	struct answer a = {0};
-	struct nlmsghdr *h;
 	int r = tuple_ok(tuple, err);
 
 	if (r < 0)
 		return r;
 	/* Without NLM_F_CREATE: an entry that is gone is not made again. */
-	h = ct_message_request(buf, IPCTNL_MSG_CT_NEW, NLM_F_ACK, ++c->seq, tuple);
-	mnl_attr_put_u32(h, CTA_MARK, htonl(mark));
-	mnl_attr_put_u32(h, CTA_MARK_MASK, htonl(UINT32_MAX));
-	r = ask(c, h, &a);
+	r = ask_about(c, IPCTNL_MSG_CT_NEW, tuple, &mark, &a);
 	return r < 0 ? err_set(err, -r, "flow table: marking a flow: %s", strerror(-r)) : 0;
 }
 
 int conntrack_delete(struct conntrack *c, const struct ct_flow *tuple, struct err *err)
 {
-	_Alignas(struct nlmsghdr) char buf[CT_MESSAGE_MAX];
 	struct answer a = {0};
 	int r = tuple_ok(tuple, err);
 
 	if (r < 0)
 		return r;
-	r = ask(c, ct_message_request(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, ++c->seq, tuple), &a);
+	r = ask_about(c, IPCTNL_MSG_CT_DELETE, tuple, NULL, &a);
 	return r < 0 ? err_set(err, -r, "flow table: deleting a flow: %s", strerror(-r)) : 0;
 }
 
@@ -256,12 +267,12 @@ int conntrack_dump(struct conntrack *c, int (*flow)(void *user, const struct ct_
 	struct dump d = {.flow = flow, .user = user};
 	struct mnl_socket *s = open_socket(0);
 	struct nlmsghdr *h;
-	int r = 0;
+	int r;
 
 	if (!s)
 		return err_set(err, errno, "flow table: %s", strerror(errno));
-	h = ct_message_request(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, ++c->seq, NULL);
-	if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
+	r = ct_message_request(buf, IPCTNL_MSG_CT_GET, NLM_F_DUMP, ++c->seq, NULL, &h);
+	if (r == 0 && mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
 		r = -errno;
 	if (r == 0)
 		r = read_dump(s, h->nlmsg_seq, &d);

@@ -49,7 +49,7 @@ struct telemetry {
 	struct agent *agent;
 	struct owner *owner;
 	struct explainer *explainer;
-	struct nflog *nflog;
+	struct nflog_reader *nflog;
 	struct output *output;
 	struct resync resync;
 	sd_event_source *sweep;
@@ -283,7 +283,7 @@ static void on_logged(void *user, const struct nflog_packet *p)
 	struct record draft;
 	struct logged l;
 
-	t->counters.nflog_lost = nflog_lost(t->nflog);
+	t->counters.nflog_lost = nflog_reader_lost(t->nflog);
 	if (logged_parse(p, &l) < 0)
 		return;
 	if (l.why == TABLE_LOG_RESYNC)
@@ -408,7 +408,7 @@ static void open_sources(struct telemetry *t)
 	struct agent *a = t->agent;
 	struct err err = {{0}};
 
-	if (nflog_open(a->config.nflog_group, a->event, on_logged, t, &t->nflog, &err) < 0)
+	if (nflog_reader_open(a->config.nflog_group, a->event, on_logged, t, &t->nflog, &err) < 0)
 		log_error("denials are not recorded: %s", err.text);
 	if (conntrack_listen(a->conntrack, a->event, ALLOWED_PER_SECOND, on_flow, t, &err) < 0)
 		log_error("allowed flows are not recorded: %s", err.text);
@@ -461,7 +461,7 @@ void telemetry_free(struct telemetry *t)
 		recent_end(t, &t->recent[i]);
 	for (size_t i = 0; i < TELEMETRY_RING_MAX; i++)
 		record_unref(t->ring[i]);
-	nflog_free(t->nflog);
+	nflog_reader_free(t->nflog);
 	sd_event_source_disable_unref(t->sweep);
 	output_free(t->output);
 	explainer_free(t->explainer);

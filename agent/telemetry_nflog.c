@@ -5,8 +5,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <libnetfilter_log/libnetfilter_log.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_log.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,7 +22,7 @@
 /* Before work on cgroups and policy, after the heartbeat. */
 #define NFLOG_PRIORITY (SD_EVENT_PRIORITY_IMPORTANT / 2)
 
-struct nflog {
+struct nflog_reader {
 	struct mnl_socket *netlink;
 	sd_event_source *io;
 	void (*packet)(void *user, const struct nflog_packet *p);
@@ -36,81 +37,55 @@ struct nflog {
 
 /* --- messages -------------------------------------------------------------------------------- */
 
-static int keep_attr(const struct nlattr *attr, void *user)
+/* Lengths were checked by nflog_nlmsg_parse(); what is absent is zero. */
+static uint32_t attr_be32(const struct nlattr *attr)
 {
-	const struct nlattr **list = user;
-	uint16_t type = mnl_attr_get_type(attr);
-
-	if (type <= NFULA_MAX)
-		list[type] = attr;
-	return MNL_CB_OK;
-}
-
-static bool take_u32(const struct nlattr *attr, uint32_t *ret)
-{
-	if (!attr || mnl_attr_get_payload_len(attr) < sizeof(uint32_t))
-		return false;
-	*ret = ntohl(mnl_attr_get_u32(attr));
-	return true;
-}
-
-static void take_prefix(const struct nlattr *attr, char prefix[NFLOG_PREFIX_MAX])
-{
-	size_t len = attr ? mnl_attr_get_payload_len(attr) : 0;
-
-	if (len >= NFLOG_PREFIX_MAX)
-		len = NFLOG_PREFIX_MAX - 1;
-	if (len)
-		memcpy(prefix, mnl_attr_get_payload(attr), len);
-	prefix[len] = '\0';
+	return attr ? ntohl(mnl_attr_get_u32(attr)) : 0;
 }
 
 int nflog_message_parse(const struct nlmsghdr *h, struct nflog_packet *ret)
 {
-	const struct nlattr *list[NFULA_MAX + 1] = {0};
+	struct nlattr *attr[NFULA_MAX + 1] = {NULL};
 	const struct nfulnl_msg_packet_hdr *header;
-	struct nflog_packet p = {.hook = 0};
 
 	/* libmnl rounds the length up and would read behind an odd one. */
 	if (h->nlmsg_len % MNL_ALIGNTO || mnl_nlmsg_get_payload_len(h) < sizeof(struct nfgenmsg) ||
-	    mnl_attr_parse(h, sizeof(struct nfgenmsg), keep_attr, list) != MNL_CB_OK)
+	    nflog_nlmsg_parse(h, attr) != MNL_CB_OK)
 		return -EBADMSG;
-	if (!list[NFULA_PACKET_HDR] || !list[NFULA_PAYLOAD] ||
-	    mnl_attr_get_payload_len(list[NFULA_PACKET_HDR]) < sizeof(*header))
+	if (!attr[NFULA_PACKET_HDR] || !attr[NFULA_PAYLOAD])
 		return -EBADMSG;
-	header = mnl_attr_get_payload(list[NFULA_PACKET_HDR]);
-	p.hook = header->hook;
-	p.payload = mnl_attr_get_payload(list[NFULA_PAYLOAD]);
-	p.len = mnl_attr_get_payload_len(list[NFULA_PAYLOAD]);
-	take_prefix(list[NFULA_PREFIX], p.prefix);
-	(void)take_u32(list[NFULA_MARK], &p.mark);
-	(void)take_u32(list[NFULA_IFINDEX_INDEV], &p.ifindex_in);
-	(void)take_u32(list[NFULA_IFINDEX_OUTDEV], &p.ifindex_out);
-	p.has_uid = take_u32(list[NFULA_UID], &p.uid);
-	p.has_seq = take_u32(list[NFULA_SEQ], &p.seq);
-	*ret = p;
+	header = mnl_attr_get_payload(attr[NFULA_PACKET_HDR]);
+	*ret = (struct nflog_packet){
+		.hook = header->hook,
+		.mark = attr_be32(attr[NFULA_MARK]),
+		.ifindex_in = attr_be32(attr[NFULA_IFINDEX_INDEV]),
+		.ifindex_out = attr_be32(attr[NFULA_IFINDEX_OUTDEV]),
+		.has_uid = attr[NFULA_UID] != NULL,
+		.uid = attr_be32(attr[NFULA_UID]),
+		.has_seq = attr[NFULA_SEQ] != NULL,
+		.seq = attr_be32(attr[NFULA_SEQ]),
+		.payload = mnl_attr_get_payload(attr[NFULA_PAYLOAD]),
+		.len = mnl_attr_get_payload_len(attr[NFULA_PAYLOAD]),
+	};
+	if (attr[NFULA_PREFIX])
+		(void)snprintf(ret->prefix, sizeof(ret->prefix), "%s",
+			       mnl_attr_get_str(attr[NFULA_PREFIX]));
 	return 0;
 }
 
 /* --- configuration --------------------------------------------------------------------------- */
 
-static struct nlmsghdr *config_request(struct nflog *n, void *buf)
+static struct nlmsghdr *config_request(struct nflog_reader *n, char *buf)
 {
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
-	struct nfgenmsg *g;
+	struct nlmsghdr *h = nflog_nlmsg_put_header(buf, NFULNL_MSG_CONFIG, AF_UNSPEC, n->group);
 
-	h->nlmsg_type = NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG;
-	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	h->nlmsg_flags |= NLM_F_ACK;
 	h->nlmsg_seq = ++n->seq;
-	g = mnl_nlmsg_put_extra_header(h, sizeof(*g));
-	g->nfgen_family = AF_UNSPEC;
-	g->version = NFNETLINK_V0;
-	g->res_id = htons(n->group);
 	return h;
 }
 
 /* Packets that come before the last acknowledgement are not lost unseen: their numbers are. */
-static bool find_ack(struct nflog *n, size_t len, int *ret)
+static bool find_ack(struct nflog_reader *n, size_t len, int *ret)
 {
 	const struct nlmsghdr *h = (const struct nlmsghdr *)n->buffer;
 	int left = (int)len;
@@ -127,7 +102,7 @@ static bool find_ack(struct nflog *n, size_t len, int *ret)
 	return false;
 }
 
-static int config_send(struct nflog *n, const struct nlmsghdr *h)
+static int config_send(struct nflog_reader *n, const struct nlmsghdr *h)
 {
 	if (mnl_socket_sendto(n->netlink, h, h->nlmsg_len) < 0)
 		return -errno;
@@ -143,13 +118,12 @@ static int config_send(struct nflog *n, const struct nlmsghdr *h)
 	return -ETIMEDOUT;
 }
 
-static int bind_group(struct nflog *n)
+static int bind_group(struct nflog_reader *n)
 {
 	_Alignas(struct nlmsghdr) char buf[CONFIG_BYTES];
-	struct nfulnl_msg_config_cmd cmd = {.command = NFULNL_CFG_CMD_BIND};
 	struct nlmsghdr *h = config_request(n, buf);
 
-	mnl_attr_put(h, NFULA_CFG_CMD, sizeof(cmd), &cmd);
+	(void)nflog_attr_put_cfg_cmd(h, NFULNL_CFG_CMD_BIND);
 	return config_send(n, h);
 }
 
@@ -157,14 +131,12 @@ static int bind_group(struct nflog *n)
  * Each packet is sent at once: the kernel would otherwise gather them for a second, and what a
  * resync asks about has an answer now. The rules' own limit bounds how many there are.
  */
-static int configure(struct nflog *n)
+static int configure(struct nflog_reader *n)
 {
 	_Alignas(struct nlmsghdr) char buf[CONFIG_BYTES];
-	struct nfulnl_msg_config_mode mode = {.copy_mode = NFULNL_COPY_PACKET,
-					      .copy_range = htonl(NFLOG_COPY_RANGE)};
 	struct nlmsghdr *h = config_request(n, buf);
 
-	mnl_attr_put(h, NFULA_CFG_MODE, sizeof(mode), &mode);
+	(void)nflog_attr_put_cfg_mode(h, NFULNL_COPY_PACKET, NFLOG_COPY_RANGE);
 	mnl_attr_put_u32(h, NFULA_CFG_NLBUFSIZ, htonl(BUFFER_IN_KERNEL));
 	mnl_attr_put_u32(h, NFULA_CFG_QTHRESH, htonl(1));
 	mnl_attr_put_u16(h, NFULA_CFG_FLAGS, htons(NFULNL_CFG_F_SEQ));
@@ -173,7 +145,7 @@ static int configure(struct nflog *n)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-static void count_gap(struct nflog *n, const struct nflog_packet *p)
+static void count_gap(struct nflog_reader *n, const struct nflog_packet *p)
 {
 	if (!p->has_seq)
 		return;
@@ -186,7 +158,7 @@ static void count_gap(struct nflog *n, const struct nflog_packet *p)
 	n->next_seq = p->seq + 1;
 }
 
-static void take_messages(struct nflog *n, size_t len)
+static void take_messages(struct nflog_reader *n, size_t len)
 {
 	const struct nlmsghdr *h = (const struct nlmsghdr *)n->buffer;
 	int left = (int)len;
@@ -203,7 +175,7 @@ static void take_messages(struct nflog *n, size_t len)
 
 static int on_packets(sd_event_source *s, int fd, uint32_t revents, void *user)
 {
-	struct nflog *n = user;
+	struct nflog_reader *n = user;
 
 	(void)s;
 	(void)revents;
@@ -220,7 +192,7 @@ static int on_packets(sd_event_source *s, int fd, uint32_t revents, void *user)
 	return 0;
 }
 
-static int open_netlink(struct nflog *n, struct err *err)
+static int open_netlink(struct nflog_reader *n, struct err *err)
 {
 	int size = RCVBUF_BYTES, r;
 
@@ -241,11 +213,11 @@ static int open_netlink(struct nflog *n, struct err *err)
 	return r < 0 ? err_set(err, -r, "NFLOG group %u: %s", n->group, strerror(-r)) : 0;
 }
 
-int nflog_open(uint16_t group, sd_event *event,
-	       void (*packet)(void *user, const struct nflog_packet *p), void *user,
-	       struct nflog **ret, struct err *err)
+int nflog_reader_open(uint16_t group, sd_event *event,
+		      void (*packet)(void *user, const struct nflog_packet *p), void *user,
+		      struct nflog_reader **ret, struct err *err)
 {
-	struct nflog *n = mem_calloc(1, sizeof(*n));
+	struct nflog_reader *n = mem_calloc(1, sizeof(*n));
 	int r;
 
 	if (!n)
@@ -264,14 +236,14 @@ int nflog_open(uint16_t group, sd_event *event,
 			r = err_set(err, -r, "NFLOG: %s", strerror(-r));
 	}
 	if (r < 0) {
-		nflog_free(n);
+		nflog_reader_free(n);
 		return r;
 	}
 	*ret = n;
 	return 0;
 }
 
-void nflog_free(struct nflog *n)
+void nflog_reader_free(struct nflog_reader *n)
 {
 	if (!n)
 		return;
@@ -281,7 +253,7 @@ void nflog_free(struct nflog *n)
 	free(n);
 }
 
-uint64_t nflog_lost(const struct nflog *n)
+uint64_t nflog_reader_lost(const struct nflog_reader *n)
 {
 	return n->lost;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * NFLOG reader (net/netfilter/nfnetlink_log.c): packets that the table's log statements copy to a
- * group of this network namespace. A group nobody reads loses its packets and nothing else: no
- * verdict depends on it.
+ * NFLOG reader (net/netfilter/nfnetlink_log.c, libnetfilter_log): packets that the table's log
+ * statements copy to a group of this network namespace. A group nobody reads loses its packets and
+ * nothing else: no verdict depends on it.
  */
 #pragma once
 
@@ -31,12 +31,12 @@ struct nflog_packet {
 /* -EBADMSG when something that every message has is missing or too short. */
 int nflog_message_parse(const struct nlmsghdr *h, struct nflog_packet *ret);
 
-struct nflog;
+struct nflog_reader;
 
 /* -EBUSY when another program of this network namespace reads the group. */
-int nflog_open(uint16_t group, sd_event *event,
-	       void (*packet)(void *user, const struct nflog_packet *p), void *user,
-	       struct nflog **ret, struct err *err);
-void nflog_free(struct nflog *n);
+int nflog_reader_open(uint16_t group, sd_event *event,
+		      void (*packet)(void *user, const struct nflog_packet *p), void *user,
+		      struct nflog_reader **ret, struct err *err);
+void nflog_reader_free(struct nflog_reader *n);
 /* Packets that the kernel could not hand over: gaps in its numbering. */
-uint64_t nflog_lost(const struct nflog *n);
+uint64_t nflog_reader_lost(const struct nflog_reader *n);

@@ -12,6 +12,7 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MESSAGE_MAX 1024
 
@@ -26,6 +27,14 @@ static struct ct_flow flow(const char *src, const char *dst, uint8_t l4proto)
 	CHECK_INT(addr_parse(src, &f.src), 0);
 	CHECK_INT(addr_parse(dst, &f.dst), 0);
 	return f;
+}
+
+static struct nlmsghdr *request(struct message *m, const struct ct_flow *tuple)
+{
+	struct nlmsghdr *h = NULL;
+
+	CHECK_INT(ct_message_request(m->bytes, IPCTNL_MSG_CT_NEW, 0, 1, tuple, &h), 0);
+	return h;
 }
 
 /* A request's tuple is laid out as that of an answer. */
@@ -58,7 +67,7 @@ static void add_counters(struct nlmsghdr *h, uint16_t type, uint64_t packets, ui
 static struct nlmsghdr *entry(struct message *m, const struct ct_flow *orig,
 			      const struct ct_flow *reply)
 {
-	struct nlmsghdr *h = ct_message_request(m->bytes, IPCTNL_MSG_CT_NEW, 0, 1, orig);
+	struct nlmsghdr *h = request(m, orig);
 	struct nlattr *info, *tcp;
 
 	add_reply(h, reply);
@@ -112,7 +121,7 @@ TEST(an_echo_has_id_and_type_instead_of_ports)
 
 	orig.sport = 77;
 	orig.icmp_type = 8;
-	h = ct_message_request(m.bytes, IPCTNL_MSG_CT_NEW, 0, 1, &orig);
+	h = request(&m, &orig);
 	add_reply(h, &orig);
 	CHECK_INT(ct_message_parse(h, &f), 0);
 	CHECK_UINT(f.icmp_type, 8);
@@ -126,10 +135,8 @@ TEST(an_entry_without_tuples_is_refused)
 	struct ct_flow f, orig = flow("10.0.0.1", "10.0.0.2", IPPROTO_TCP);
 	struct message m;
 
-	CHECK_INT(ct_message_parse(ct_message_request(m.bytes, IPCTNL_MSG_CT_NEW, 0, 1, NULL), &f),
-		  -EAFNOSUPPORT);
-	CHECK_INT(ct_message_parse(ct_message_request(m.bytes, IPCTNL_MSG_CT_NEW, 0, 1, &orig), &f),
-		  -EBADMSG);
+	CHECK_INT(ct_message_parse(request(&m, NULL), &f), -EAFNOSUPPORT);
+	CHECK_INT(ct_message_parse(request(&m, &orig), &f), -EBADMSG);
 }
 
 /* Whatever length the header claims, nothing behind it is read (see check-san). */
@@ -148,6 +155,54 @@ TEST(every_truncation_of_an_entry_is_survived)
 		(void)ct_message_parse(cut, &f);
 	}
 	CHECK_INT(ct_message_parse(h, &f), 0);
+}
+
+/* Deleting without one flushes the table. */
+TEST(every_request_about_a_flow_has_its_tuple)
+{
+	for (unsigned l4proto = 0; l4proto <= UINT8_MAX; l4proto++) {
+		struct ct_flow orig = flow("10.0.0.1", "10.0.0.2", (uint8_t)l4proto), f;
+		struct message m;
+		struct nlmsghdr *h;
+
+		orig.icmp_type = (uint8_t)l4proto;
+		h = request(&m, &orig);
+		CHECK(h->nlmsg_len <= CT_MESSAGE_MAX);
+		add_reply(h, &orig);
+		CHECK_INT(ct_message_parse(h, &f), 0);
+		CHECK(addr_eq(&f.src, &orig.src));
+		CHECK(addr_eq(&f.dst, &orig.dst));
+		CHECK_UINT(f.l4proto, l4proto);
+	}
+}
+
+TEST(echoes_of_every_type_can_be_asked_about)
+{
+	for (unsigned type = 0; type <= UINT8_MAX; type++) {
+		struct ct_flow orig = flow("fd00::1", "fd00::2", IPPROTO_ICMPV6), f;
+		struct message m;
+		struct nlmsghdr *h;
+
+		orig.icmp_type = (uint8_t)type;
+		h = request(&m, &orig);
+		add_reply(h, &orig);
+		CHECK_INT(ct_message_parse(h, &f), 0);
+		CHECK_UINT(f.icmp_type, type);
+		CHECK_UINT(f.sport, 51544);
+	}
+}
+
+TEST(a_request_about_no_ip_flow_is_not_built)
+{
+	struct ct_flow f = flow("10.0.0.1", "10.0.0.2", IPPROTO_TCP);
+	struct nlmsghdr *h = NULL;
+	struct message m;
+
+	f.dst.family = AF_INET6;
+	CHECK_INT(ct_message_request(m.bytes, IPCTNL_MSG_CT_DELETE, 0, 1, &f, &h), -EAFNOSUPPORT);
+	f.src.family = f.dst.family = AF_UNIX;
+	CHECK_INT(ct_message_request(m.bytes, IPCTNL_MSG_CT_DELETE, 0, 1, &f, &h), -EAFNOSUPPORT);
+	CHECK(h == NULL);
 }
 
 TEST(a_flow_without_addresses_is_never_deleted)
