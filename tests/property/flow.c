@@ -184,6 +184,18 @@ static enum seen expectation(const struct probe *p)
 
 /* What kinds of flows are worth more than their share: permitted ones are rare among random ones.
  */
+static void settle_probe(struct probe *p, const struct policy *policy)
+{
+	const struct rule *rule = p->verdict.rule < 0 ? NULL : &policy->rules[p->verdict.rule];
+
+	p->expected = expectation(p);
+	p->by_network = false;
+	for (size_t i = 0; rule != NULL && i < rule->from_party_count; i++)
+		p->by_network |= rule->from_parties[i].kind == PARTY_NETWORK;
+	for (size_t i = 0; rule != NULL && i < rule->to_party_count; i++)
+		p->by_network |= rule->to_parties[i].kind == PARTY_NETWORK;
+}
+
 static bool is_wanted(const struct probe *p, uint32_t want)
 {
 	const struct verdict *v = &p->verdict;
@@ -234,7 +246,7 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 			continue;
 		if (!is_wanted(p, want) && i < WANTED)
 			continue;
-		p->expected = expectation(p);
+		settle_probe(p, in.policy);
 		return true;
 	}
 	return false;
@@ -249,7 +261,7 @@ bool probe_again(struct probe *p, const struct world *w, struct err *err)
 	if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0 ||
 	    is_left_to_others(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous)
 		return false;
-	p->expected = expectation(p);
+	settle_probe(p, in.policy);
 	return true;
 }
 

@@ -101,30 +101,48 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int add_rederived(const struct generation *old, const struct generation *new_,
+			 uint32_t **numbers, size_t *count, size_t *cap)
+{
+	CLEANUP(freep) uint32_t *more = NULL;
+	size_t more_count = 0;
+	int r = generation_rederive(old, new_, &more, &more_count);
+
+	if (r >= 0)
+		r = vec_grow(numbers, cap, *count + more_count + 1, sizeof(**numbers),
+			     CONDUITS_MAX);
+	for (size_t i = 0; r >= 0 && i < more_count; i++)
+		(*numbers)[(*count)++] = more[i];
+	return r;
+}
+
 /*
- * Numbers whose flows are classified again: those of services that were cut up differently, and
- * that of unclaimed flows, because processes may have got an identity.
+ * Numbers whose flows are classified again: those of services that were cut up differently, also
+ * where the candidate that judged until now is gone, and that of unclaimed flows, because processes
+ * may have got an identity.
  */
 static int rederived(const struct kernel *k, const struct generation *confirmed, uint32_t **ret,
 		     size_t *ret_count)
 {
 	CLEANUP(freep) uint32_t *numbers = NULL;
-	size_t count = 0, cap = 0;
+	size_t count = 0, cap = 0, kept = 0;
 	int r;
 
 	if (k->applied == NULL)
 		return 0;
-	r = generation_rederive(k->confirmed, confirmed, &numbers, &count);
-	if (r >= 0) {
-		cap = count;
-		r = vec_grow(&numbers, &cap, count + 1, sizeof(*numbers), CONDUITS_MAX);
-	}
+	r = add_rederived(k->confirmed, confirmed, &numbers, &count, &cap);
+	if (r >= 0 && k->candidate != NULL)
+		r = add_rederived(k->candidate, confirmed, &numbers, &count, &cap);
 	if (r < 0)
 		return r;
 	numbers[count++] = k->applied->shape.unclaimed_mark;
 	qsort(numbers, count, sizeof(*numbers), by_number);
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 || numbers[kept - 1] != numbers[i])
+			numbers[kept++] = numbers[i];
+	}
 	*ret = TAKE_PTR(numbers);
-	*ret_count = count;
+	*ret_count = kept;
 	return 0;
 }
 

@@ -199,6 +199,7 @@ struct probe {
 	struct flow flow;
 	const struct actor *caller, *called; /* called: NULL = nobody listens or not here */
 	struct verdict verdict;
+	bool by_network; /* its rule names a network */
 	enum seen expected, seen;
 	uint16_t sport;
 	uint32_t id;
@@ -230,8 +231,9 @@ void theatre_clear(struct theatre *t, struct probe *probes, size_t count);
 #define KEPT_MAX 12
 struct kept {
 	struct probe probe;
-	int server; /* the accepted end; -1 for datagrams */
-	int error;  /* of the caller's last send */
+	int server;      /* the accepted end; -1 for datagrams */
+	int error;       /* of the caller's last send */
+	bool by_network; /* what permitted it before the change named a network */
 };
 /* Takes open flows out of the probes; *count grows. */
 void theatre_keep(struct theatre *t, struct probe *probes, size_t probe_count, struct kept *kept,
