@@ -73,6 +73,7 @@ struct job {
 	struct generation *confirmed, *candidate; /* new ones, owned until done; NULL = kept */
 	struct nft_apply_input input;
 	struct nft_apply *apply;
+	uint64_t view_sequence; /* compiled from */
 	sd_event_source *next_step;
 	struct cut_list cut;
 	bool owners_changed;
@@ -106,6 +107,7 @@ struct agent {
 	struct view *view;
 	char *view_error; /* why the newest view.json was refused; NULL = it was not */
 	struct wall view_when;
+	uint64_t view_enforced; /* sequence of the view that the kernel judges by */
 	uint64_t view_kept; /* sequence of the one on disk: the next start may not ask for more */
 	struct overlay overlay;
 

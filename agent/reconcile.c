@@ -190,6 +190,7 @@ static void job_end(struct agent *a, int r, struct err *err)
 
 	if (r == 0) {
 		adopt_generations(a, j);
+		a->view_enforced = j->view_sequence;
 		a->shape = j->target->shape;
 		ruleset_free(a->applied);
 		a->applied = TAKE_PTR(j->target);
@@ -267,8 +268,10 @@ static int job_run(struct agent *a, bool block, struct err *err)
 
 static int job_generations(struct agent *a, struct job *j, struct err *err)
 {
+	j->view_sequence = a->view_enforced;
 	if (!(a->dirty & DIRTY_POLICY))
 		return 0;
+	j->view_sequence = a->view ? a->view->sequence : 0;
 	return agent_compile(a, &j->confirmed, &j->candidate, err);
 }
 

@@ -151,7 +151,7 @@ static void add_policy(struct agent *a, json_t *o)
 					    e->who, "reason", e->reason));
 	(void)json_object_set_new(o, "generation", generation_json(a));
 	(void)json_object_set_new(o, "pending", json_boolean(watcher_pending(a->watcher)));
-	(void)json_object_set_new(o, "view_sequence", json_integer((json_int_t)a->view->sequence));
+	(void)json_object_set_new(o, "view_sequence", json_integer((json_int_t)a->view_enforced));
 	(void)json_object_set_new(o, "view_age_s",
 				  a->view_when.s ? json_integer(wall_now().s - a->view_when.s)
 						 : json_null());
