@@ -9,7 +9,9 @@ $(rule settlement-calls-api settlement api tcp/8443)
 END
 serve api api-1 api.service 8443
 serve plain api-1 plain.service 7000
-connects "observe: what no rule allows passes" pay-1 backup.service "$API" 8443
+# Of a cgroup that nobody has seen before: its socket must live until the log is read.
+talk watched pay-1 backup.service "$API" 8443
+runs_on "observe: what no rule allows passes" watched
 check "observe: and is recorded" wait_for 5 decided pay-1 \
 	'.decision == "would_deny" and .reason == "no_rule"'
 connects "observe: at ingress too" far x.service "$API" 8443
