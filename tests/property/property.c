@@ -20,12 +20,12 @@
 #define AUDIT_EVERY     5
 
 static struct {
-	const char *here, *b, *c;
+	struct stage_names names;
 	uint64_t seed;
 	uint64_t decisions;
 	uint64_t mutate;
 	bool verbose, hold;
-} arg = {.decisions = 2000};
+} arg = {.names.cgroup = "bwprop", .decisions = 2000};
 
 struct run {
 	struct stage stage;
@@ -41,9 +41,10 @@ struct run {
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: property --here NETNS --b NETNS --c NETNS [--seed N] "
-			"[--decisions N] [--mutate K] [--verbose] [--hold]\n"
-			"       normally through tests/property/run.sh\n");
+	fprintf(stderr,
+		"usage: property --here NETNS --b NETNS --c NETNS [--cgroup NAME] [--seed N] "
+		"[--decisions N] [--mutate K] [--verbose] [--hold]\n"
+		"       normally through tests/property/run.sh\n");
 	exit(2);
 }
 
@@ -53,11 +54,9 @@ static void parse_arguments(int argc, char **argv)
 		const char *name;
 		const char **text;
 		uint64_t *number;
-	} options[] = {{"--here", &arg.here, NULL},
-		       {"--b", &arg.b, NULL},
-		       {"--c", &arg.c, NULL},
-		       {"--seed", NULL, &arg.seed},
-		       {"--decisions", NULL, &arg.decisions},
+	} options[] = {{"--here", &arg.names.here, NULL}, {"--b", &arg.names.b, NULL},
+		       {"--c", &arg.names.c, NULL},       {"--cgroup", &arg.names.cgroup, NULL},
+		       {"--seed", NULL, &arg.seed},       {"--decisions", NULL, &arg.decisions},
 		       {"--mutate", NULL, &arg.mutate}};
 
 	for (int i = 1; i < argc; i++) {
@@ -76,7 +75,8 @@ static void parse_arguments(int argc, char **argv)
 		else if (text_u64(argv[i], 0, UINT64_MAX, options[o].number) < 0)
 			usage();
 	}
-	if (arg.here == NULL || arg.b == NULL || arg.c == NULL || arg.mutate >= MUTATION_COUNT)
+	if (arg.names.here == NULL || arg.names.b == NULL || arg.names.c == NULL ||
+	    arg.mutate >= MUTATION_COUNT)
 		usage();
 }
 
@@ -239,7 +239,7 @@ static int conclude(const struct run *run)
 
 static int play(struct run *run, struct err *err)
 {
-	int r = stage_open(&run->stage, arg.here, arg.b, arg.c, err);
+	int r = stage_open(&run->stage, &arg.names, err);
 
 	if (r >= 0)
 		r = theatre_open(&run->stage, &run->theatre, err);

@@ -68,7 +68,11 @@ struct stage {
 	char root[CGROUP_PATH_MAX]; /* the cgroup that is ours */
 };
 
-int stage_open(struct stage *s, const char *here, const char *b, const char *c, struct err *err);
+struct stage_names {
+	const char *here, *b, *c; /* network namespaces, as paths */
+	const char *cgroup;       /* ours, below the root */
+};
+int stage_open(struct stage *s, const struct stage_names *names, struct err *err);
 void stage_close(struct stage *s);
 /* A socket made by the actor; -errno. */
 int actor_socket(const struct actor *a, int family, int type, int protocol);

@@ -109,15 +109,14 @@ static void cgroup_remove(const struct stage *s, const struct cgroup *c)
 	}
 }
 
-static int cgroups_open(struct stage *s, struct err *err)
+static int cgroups_open(struct stage *s, const char *name, struct err *err)
 {
 	char mount[CGROUP_PATH_MAX];
 	int r = cgroup_mount(mount);
 
 	if (r < 0)
 		return err_set(err, -r, "cgroup2 is not mounted");
-	if (snprintf(s->root, sizeof(s->root), "%.200s/bwprop.%d", mount, (int)getpid()) >=
-	    (int)sizeof(s->root))
+	if (snprintf(s->root, sizeof(s->root), "%.200s/%s", mount, name) >= (int)sizeof(s->root))
 		return err_set(err, ENAMETOOLONG, "%s", mount);
 	for (size_t i = 0; i < ARRAY_LEN(cgroup_paths); i++) {
 		r = cgroup_make(&s->cgroups[i], s->root, cgroup_paths[i], err);
@@ -296,17 +295,17 @@ static void actor_close(struct actor *a)
 
 /* --- stage ----------------------------------------------------------------------------------- */
 
-int stage_open(struct stage *s, const char *here, const char *b, const char *c, struct err *err)
+int stage_open(struct stage *s, const struct stage_names *names, struct err *err)
 {
-	const char *const netns[HOST_COUNT] = {here, b, c};
+	const char *const netns[HOST_COUNT] = {names->here, names->b, names->c};
 	int r;
 
 	memset(s, 0, sizeof(*s));
 	places_init();
-	r = join_netns(here);
+	r = join_netns(names->here);
 	if (r < 0)
-		return err_set(err, -r, "network namespace %s: %s", here, strerror(-r));
-	r = cgroups_open(s, err);
+		return err_set(err, -r, "network namespace %s: %s", names->here, strerror(-r));
+	r = cgroups_open(s, names->cgroup, err);
 	if (r >= 0)
 		r = actors_open(s, netns, err);
 	return r;
