@@ -68,6 +68,17 @@ static int waiter_add(struct agent *a, reconciled call, void *user, bool next, s
 	return 0;
 }
 
+/* Newest first, always: after a refusal each puts back what it found, the oldest one last. */
+static void waiter_append(struct agent *a, struct waiter *w)
+{
+	struct waiter **at = &a->waiters;
+
+	while (*at)
+		at = &(*at)->following;
+	w->following = NULL;
+	*at = w;
+}
+
 /* Calls those whose work is done; those that asked during the job wait for the next one. */
 static void waiters_call(struct agent *a, int r, const struct err *err, const struct cut_list *cut)
 {
@@ -78,8 +89,7 @@ static void waiters_call(struct agent *a, int r, const struct err *err, const st
 		following = w->following;
 		if (w->next) {
 			w->next = false;
-			w->following = a->waiters;
-			a->waiters = w;
+			waiter_append(a, w);
 			continue;
 		}
 		w->call(w->user, r, err, cut);
@@ -215,8 +225,6 @@ static void job_end(struct agent *a, int r, struct err *err)
 	 */
 	if (large)
 		(void)malloc_trim(0);
-	for (struct waiter *w = a->waiters; w; w = w->following)
-		w->next = false;
 	if (a->dirty)
 		agent_touch(a, a->dirty);
 }
