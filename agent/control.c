@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/control.h"
 
+#include "agent/run_socket.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,13 +15,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define READ_CHUNK      65536
 #define PEER_GROUPS_MAX 256
-#define BACKLOG         16
 
 struct connection {
 	struct control *control;
@@ -39,7 +37,7 @@ struct connection {
 struct control {
 	struct agent *agent;
 	sd_event_source *listen_source;
-	int listen_fd;
+	struct run_socket listener;
 	struct connection *connections;
 	size_t count, guests;
 };
@@ -420,52 +418,19 @@ static int on_connect(sd_event_source *s, int listen_fd, uint32_t revents, void 
 
 /* --- socket ------------------------------------------------------------------------------- */
 
-/* In bailiwickd.service the socket is born with the group, and chown(2) is not let through. */
-static int give_to_group(const char *path, const struct group *g)
-{
-	struct stat st;
-
-	if (!g || (stat(path, &st) == 0 && st.st_gid == g->gr_gid))
-		return 0;
-	return chown(path, (uid_t)-1, g->gr_gid);
-}
-
-static int listen_at(const char *path, struct err *err)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	const struct group *g = getgrnam(CONTROL_GROUP);
-	CLEANUP(closep) int fd = -1;
-
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(err, ENAMETOOLONG, "%s: too long for a socket; a shorter run_dir",
-			       path);
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	(void)unlink(path);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
-		return err_set(err, errno, "%s: %s", path, strerror(errno));
-	/* The mode keeps strangers out; the peer's credentials decide. */
-	if (chmod(path, 0660) < 0 || give_to_group(path, g) < 0 || listen(fd, BACKLOG) < 0)
-		return err_set(err, errno, "%s: %s", path, strerror(errno));
-	return take_fd(&fd);
-}
-
 int control_new(struct agent *a, struct control **ret, struct err *err)
 {
-	CLEANUP(freep) char *path = mem_printf("%s/control.sock", a->config.run_dir);
 	struct control *c = mem_calloc(1, sizeof(*c));
 	int r;
 
-	if (!c || !path) {
-		free(c);
+	if (!c)
 		return err_set(err, ENOMEM, "out of memory");
-	}
 	c->agent = a;
-	c->listen_fd = listen_at(path, err);
-	r = c->listen_fd;
+	c->listener.fd = -1;
+	r = run_socket_open(a->config.run_dir, "control.sock", &c->listener, err);
 	if (r >= 0)
-		r = sd_event_add_io(a->event, &c->listen_source, c->listen_fd, EPOLLIN, on_connect,
-				    c);
+		r = sd_event_add_io(a->event, &c->listen_source, c->listener.fd, EPOLLIN,
+				    on_connect, c);
 	if (r < 0) {
 		control_free(c);
 		return r;
@@ -481,6 +446,6 @@ void control_free(struct control *c)
 	while (c->connections)
 		connection_lost(c->connections);
 	sd_event_source_disable_unref(c->listen_source);
-	closep(&c->listen_fd);
+	run_socket_done(&c->listener);
 	free(c);
 }

@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/metrics.h"
 
-#include "agent/control.h"
+#include "agent/run_socket.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG   8
@@ -36,7 +33,8 @@ struct scrape {
 
 struct metrics {
 	struct agent *agent;
-	int fds[LISTENERS];
+	struct run_socket local;
+	int inet;
 	sd_event_source *listeners[LISTENERS];
 	struct scrape *scrapes[METRICS_CONNECTIONS_MAX];
 };
@@ -182,25 +180,6 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t revents, 
 
 /* --- sockets --------------------------------------------------------------------------------- */
 
-static int listen_unix(const char *path, struct err *err)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	const struct group *g = getgrnam(CONTROL_GROUP);
-	CLEANUP(closep) int fd = -1;
-
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(err, ENAMETOOLONG, "%s: too long for a socket; a shorter run_dir",
-			       path);
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	(void)unlink(path);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    chmod(path, 0660) < 0 || (g && chown(path, 0, g->gr_gid) < 0) ||
-	    listen(fd, BACKLOG) < 0)
-		return err_set(err, errno, "%s: %s", path, strerror(errno));
-	return take_fd(&fd);
-}
-
 /* "127.0.0.1:9713" or "[::1]:9713"; loopback only. */
 static int parse_listen(const char *text, struct addr *ret_addr, uint16_t *ret_port)
 {
@@ -259,23 +238,18 @@ static int open_listeners(struct metrics *m, struct err *err)
 	const struct config *c = &m->agent->config;
 	int r = 0;
 
-	if (c->metrics_unix) {
-		CLEANUP(freep) char *path = mem_printf("%s/metrics.sock", c->run_dir);
-
-		if (!path)
-			return err_set(err, ENOMEM, "out of memory");
-		m->fds[0] = listen_unix(path, err);
-		r = m->fds[0];
-	}
+	if (c->metrics_unix)
+		r = run_socket_open(c->run_dir, "metrics.sock", &m->local, err);
 	if (r >= 0 && c->metrics_listen && c->metrics_listen[0]) {
-		m->fds[1] = listen_inet(c->metrics_listen, err);
-		r = m->fds[1];
+		m->inet = listen_inet(c->metrics_listen, err);
+		r = m->inet;
 	}
 	for (size_t i = 0; i < LISTENERS && r >= 0; i++) {
-		if (m->fds[i] < 0)
+		int fd = i == 0 ? m->local.fd : m->inet;
+
+		if (fd < 0)
 			continue;
-		r = sd_event_add_io(m->agent->event, &m->listeners[i], m->fds[i], EPOLLIN,
-				    on_connect, m);
+		r = sd_event_add_io(m->agent->event, &m->listeners[i], fd, EPOLLIN, on_connect, m);
 		if (r < 0)
 			(void)err_set(err, -r, "metrics: %s", strerror(-r));
 	}
@@ -290,8 +264,7 @@ int metrics_new(struct agent *a, struct metrics **ret, struct err *err)
 	if (!m)
 		return err_set(err, ENOMEM, "metrics: out of memory");
 	m->agent = a;
-	for (size_t i = 0; i < LISTENERS; i++)
-		m->fds[i] = -1;
+	m->local.fd = m->inet = -1;
 	r = open_listeners(m, err);
 	if (r < 0) {
 		metrics_free(m);
@@ -309,9 +282,9 @@ void metrics_free(struct metrics *m)
 		if (m->scrapes[i])
 			scrape_end(m->scrapes[i]);
 	}
-	for (size_t i = 0; i < LISTENERS; i++) {
+	for (size_t i = 0; i < LISTENERS; i++)
 		sd_event_source_disable_unref(m->listeners[i]);
-		closep(&m->fds[i]);
-	}
+	run_socket_done(&m->local);
+	closep(&m->inet);
 	free(m);
 }
