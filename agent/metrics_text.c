@@ -70,8 +70,7 @@ static void put_state(const struct agent *a, struct buf *b)
 	one(b, "policy_revision", GAUGE, "Revision of the policy in force.", e->revision);
 	one(b, "candidate", GAUGE, "1 while a policy is on probation.",
 	    a->candidate.policy != NULL);
-	one(b, "view_sequence", GAUGE, "Sequence of the mapping in force.",
-	    a->view_enforced);
+	one(b, "view_sequence", GAUGE, "Sequence of the mapping in force.", a->view_enforced);
 	one(b, "conduits", GAUGE, "Conduits of the policy in force on this node.",
 	    e->gen ? e->gen->conduit_count : 0);
 	one(b, "identities", GAUGE, "Identities placed here.", e->gen ? e->gen->local_count : 0);
