@@ -37,4 +37,7 @@ connects "new flows pass" pay-1 settlement.service "$API" 8443
 refused "denied stays denied" pay-1 backup.service "$API" 8443
 must bw pay-1 revoke rule settlement-calls-api --reason test
 is_cut "and the old flow can be cut by the new agent" live
+agent_stop pay-1
+same "an agent that is told to stop takes its sockets along" \
+	"$(find "$WORK/pay-1/run" -type s)" ""
 finish_tests
