@@ -68,9 +68,12 @@ static void log_flows(struct builder *b, uint8_t set, int saddr, int daddr, int 
 	const int key[] = {LOAD_CT_MARK, saddr, daddr, LOAD_L4PROTO, last, -1};
 	struct stmt limit = table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND);
 
-	RULE(b, ported, not(table_keyed(STMT_LOOKUP, ref, key)), limit,
-	     table_keyed(STMT_UPDATE, ref, key),
-	     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why));
+	/* What comes from outside has a budget of its own: its senders cost an attacker nothing. */
+	for (int in = 0; in <= 1; in++)
+		RULE(b, in ? is_input() : is_output(), ported,
+		     not(table_keyed(STMT_LOOKUP, ref, key)), limit,
+		     table_keyed(STMT_UPDATE, ref, key),
+		     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why));
 }
 
 static void log_chain(struct builder *b, enum table_log_decision d, enum table_log_why w)
