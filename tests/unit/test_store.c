@@ -160,7 +160,7 @@ TEST(store_overlay_finds_conduits_again)
 	CLEANUP(store_freep) struct store *s = fresh();
 	CLEANUP(numbers_freep) struct numbers *n = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
 	CLEANUP(numbers_freep) struct numbers *m = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
-	char seven[] = "7", reason[] = "r";
+	char seven[] = "7", reason[] = "r", now[16];
 	struct overlay_revoked revoked[] = {
 		{.kind = REVOKED_CONDUIT, .name = seven, .reason = reason}};
 	struct overlay o = {.revoked = revoked, .revoked_count = 1}, back;
@@ -180,7 +180,8 @@ TEST(store_overlay_finds_conduits_again)
 	CHECK_OK(store_overlay_read(s, m, &back, &err), &err);
 	CHECK_INT(numbers_find(m, &key, &number), 0);
 	CHECK(number != 7);
-	CHECK_UINT(strtoul(back.revoked[0].name, NULL, 10), number);
+	(void)snprintf(now, sizeof(now), "%u", number);
+	CHECK_STR(back.revoked[0].name, now);
 	overlay_done(&back);
 }
 
