@@ -237,6 +237,28 @@ static int merge_live_udp(const struct build *b, uint32_t number, const uint8_t 
 	return r;
 }
 
+static bool is_by_user(const struct build_side *s, const struct conduit *c)
+{
+	uint32_t mark = c && (c->flags & CONDUIT_OUT) ? s->g->parties[c->from].mark : 0;
+
+	for (size_t i = 0; mark != 0 && i < s->by_user_count; i++)
+		if (s->by_user[i] == mark)
+			return true;
+	return false;
+}
+
+/*
+ * The kernel does not know a receiver's uid (R20), so answers to an identity that has no cgroup
+ * cannot be checked against it: they pass on the mark. What it sends is judged by uid each time.
+ */
+static int add_by_user(const struct build *b, const struct conduit *const found[2])
+{
+	for (size_t i = 0; i < b->side_count; i++)
+		if (is_by_user(&b->sides[i], found[i]))
+			return build_add_mark(b, SET_BY_USER, found[i]->number);
+	return 0;
+}
+
 static int build_conduit(struct build *b, const struct conduit *const found[2])
 {
 	const struct conduit *c = found[0] ? found[0] : found[1];
@@ -259,6 +281,8 @@ static int build_conduit(struct build *b, const struct conduit *const found[2])
 	r = build_add(b, (struct set_ref){.kind = SET_LIVE}, &key, &verdict);
 	if (r == 0 && c->service.kind == SERVICE_UDP)
 		r = merge_live_udp(b, c->number, verdicts);
+	if (r == 0 && c->service.kind == SERVICE_UDP)
+		r = add_by_user(b, found);
 	return r;
 }
 

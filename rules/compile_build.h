@@ -26,6 +26,8 @@ struct build_side {
 	enum slot slot;
 	uint32_t *by_index;     /* locals in the order of their policy indices */
 	struct local_ends ends; /* sorted by mark, level, cgroup; unique */
+	uint32_t *by_user;      /* marks of identities that some workload knows by its uid alone */
+	size_t by_user_count;
 	struct local_end *nobodies;
 	size_t nobody_count;
 	size_t next; /* position in g->conduits while merging */

@@ -165,6 +165,7 @@ static int collect_workload(const struct build *b, struct build_side *s,
 				   .uid = w->has_uid ? w->uid : 0};
 	if (w->cgroup_id == 0) {
 		ret[(*count)++].form = WHO_UID;
+		s->by_user[s->by_user_count++] = l->mark;
 		return 0;
 	}
 	r = level_ok(b, w->cgroup_id, w->level);
@@ -258,7 +259,8 @@ static int build_who(const struct build *b, struct build_side *s)
 	int r = 0;
 
 	s->nobodies = mem_calloc(h->nobody_count, sizeof(*s->nobodies));
-	if (!all || !s->nobodies)
+	s->by_user = mem_calloc(h->workload_count, sizeof(*s->by_user));
+	if (!all || !s->nobodies || !s->by_user)
 		return build_no_memory(b);
 	for (size_t i = 0; i < h->workload_count && r == 0; i++)
 		r = collect_workload(b, s, &h->workloads[i], all, &count);
@@ -406,4 +408,5 @@ void build_host_done(struct build_side *s)
 	free(s->by_index);
 	free(s->ends.items);
 	free(s->nobodies);
+	free(s->by_user);
 }

@@ -141,6 +141,7 @@ static const struct set_spec specs[SET_KIND_COUNT] = {
 	[SET_REDERIVE] = MARKS("rederive"),
 	[SET_OPEN_IF_UNAVAILABLE] = MARKS("open_if_unavailable"),
 	[SET_NODE_CONDUITS] = MARKS("node_conduits"),
+	[SET_BY_USER] = MARKS("by_user"),
 	[SET_OBSERVE_WHO] = MARKS("observe_who"),
 	[SET_DENY_OUT_DROP] = MARKS("deny_out_drop"),
 	[SET_DENY_IN_REJECT] = MARKS("deny_in_reject"),

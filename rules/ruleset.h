@@ -69,6 +69,7 @@ enum set_kind {
 	SET_REDERIVE,            /* mark: classify its flows again */
 	SET_OPEN_IF_UNAVAILABLE, /* mark */
 	SET_NODE_CONDUITS,       /* mark: no local end to check */
+	SET_BY_USER,             /* mark: datagrams; only its caller's uid says whose it is (R20) */
 	SET_OBSERVE_WHO,         /* mark: identities and conduits in observe mode */
 	SET_DENY_OUT_DROP,       /* mark: answer drop instead of reject at egress */
 	SET_DENY_IN_REJECT,      /* mark: answer reject instead of drop at ingress */

@@ -121,6 +121,7 @@ static enum plan_phase phase_of_deletion(const struct diff *d, uint8_t kind, con
 	case SET_REDERIVE:
 	case SET_OPEN_IF_UNAVAILABLE:
 	case SET_NODE_CONDUITS:
+	case SET_BY_USER:
 		return PLAN_LAZY;
 	}
 	return PLAN_CLASSIFY; /* who, which conduit, answers and modes */
@@ -149,6 +150,7 @@ static enum plan_phase phase_of_addition(const struct diff *d, uint8_t kind, con
 	case SET_PENDING:
 	case SET_OPEN_IF_UNAVAILABLE:
 	case SET_NODE_CONDUITS:
+	case SET_BY_USER:
 		return PLAN_ADD_LIVE;
 	case SET_REDERIVE:
 		return PLAN_REDERIVE;

@@ -344,6 +344,7 @@ static void slow_in(struct builder *b)
 	RULE(b, table_plain(STMT_IIF_LO), go("lo_in"));
 	RULE(b, mark_in(SET_REDERIVE), go("again_in"));
 	RULE(b, mark_is(0), go("again_in"));
+	RULE(b, is_reply(), mark_in(SET_BY_USER), back());
 	RULE(b, proto_is(IPPROTO_UDP), go("udp_receiver"));
 }
 
