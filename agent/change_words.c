@@ -81,6 +81,10 @@ static void compare(const struct generation *old, const struct generation *new_,
 	}
 }
 
+struct changes {
+	json_t *adds, *removes, *changes;
+};
+
 /* --- reach -------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
@@ -137,7 +141,29 @@ static void reach_line(json_t *list, const char *path, uint32_t before, uint32_t
 					      (json_int_t)before, "after", (json_int_t)after));
 }
 
-static json_t *reach_json(const struct policy *old, const struct policy *new_)
+/* "settlement@pay-1" names settlement. */
+static bool names(const json_t *list, const char *name)
+{
+	size_t i, len = strlen(name);
+	json_t *line;
+
+	json_array_foreach(list, i, line) {
+		const char *from = json_string_value(json_object_get(line, "from"));
+
+		if (from && strncmp(from, name, len) == 0 && from[len] == '@')
+			return true;
+	}
+	return false;
+}
+
+/* An identity that loses one peer and gains another is touched, whatever its count says. */
+static bool is_touched(const struct changes *ch, const char *name)
+{
+	return names(ch->adds, name) || names(ch->removes, name) || names(ch->changes, name);
+}
+
+static json_t *reach_json(const struct policy *old, const struct policy *new_,
+			  const struct changes *ch)
 {
 	CLEANUP(freep) uint32_t *before = old ? reach_of(old) : NULL;
 	CLEANUP(freep) uint32_t *after = reach_of(new_);
@@ -150,7 +176,7 @@ static json_t *reach_json(const struct policy *old, const struct policy *new_)
 		int k = old ? policy_find_identity(old, path) : -1;
 		uint32_t was = k < 0 ? 0 : before[k];
 
-		if (k < 0 || was != after[i])
+		if (k < 0 || was != after[i] || is_touched(ch, new_->identities[i].name))
 			reach_line(list, path, was, after[i]);
 	}
 	for (size_t i = 0; old && i < old->identity_count; i++) {
@@ -163,9 +189,9 @@ static json_t *reach_json(const struct policy *old, const struct policy *new_)
 json_t *change_words(const struct edition *before, const struct policy *policy,
 		     const struct generation *after)
 {
-	json_t *adds = json_array(), *removes = json_array(), *changes = json_array();
+	struct changes ch = {json_array(), json_array(), json_array()};
 
-	compare(before->gen, after, adds, removes, changes);
-	return json_pack("{s:o,s:o,s:o,s:o}", "adds", adds, "removes", removes, "changes", changes,
-			 "reach", reach_json(before->policy, policy));
+	compare(before->gen, after, ch.adds, ch.removes, ch.changes);
+	return json_pack("{s:o,s:o,s:o,s:o}", "adds", ch.adds, "removes", ch.removes, "changes",
+			 ch.changes, "reach", reach_json(before->policy, policy, &ch));
 }

@@ -10,6 +10,8 @@ agent_config pay-1
 status_of bailiwickd --config "$WORK/pay-1/agent.yaml" --check
 same "--check accepts a good file" $? 0
 like "and prints what is in force" "$SAID" "node: .?pay-1"
+expect "--check accepts the commented example" 0 bailiwickd --config examples/agent.yaml --check
+like "its essentials are read" "$SAID" 'package mirror'
 bad() { # NAME PATTERN <agent.yaml
 	cat >"$WORK/bad.yaml"
 	status_of run pay-1 bailiwickd.service timeout 5 \

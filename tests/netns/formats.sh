@@ -130,6 +130,8 @@ plan_fields=(.version:int '.adds[].from:string' '.adds[].to:string' '.adds[].ser
 fields plan 0 "${plan_fields[@]}" -- bw pay-1 plan "$WORK/next" -o json
 same "plan: the reach of the identity touched" "$(jq -c '.reach[]
 	| select(.identity == "prod/payments/backup") | [.before, .after]' <<<"$SAID")" '[0,1]'
+same "plan: an identity with other conduits and as many peers is touched" "$(jq -c '.reach[]
+	| select(.identity == "prod/payments/settlement") | .before == .after' <<<"$SAID")" true
 like "plan: nft text" "$(jq -r .text <<<"$SAID")" 'add element inet bailiwick'
 fields "apply --confirm-within" 0 "${plan_fields[@]}" .revision:int .digest:digest \
 	.falls_back_in:int -- bw pay-1 apply "$WORK/next" --confirm-within 60s --reason trial -o json
