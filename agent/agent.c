@@ -419,20 +419,12 @@ int agent_run(struct agent *a)
 	return sd_event_loop(a->event);
 }
 
-static void waiters_free(struct waiter *w)
-{
-	while (w) {
-		struct waiter *following = w->following;
-
-		free(w);
-		w = following;
-	}
-}
-
 void agent_free(struct agent *a)
 {
 	if (!a)
 		return;
+	/* While every part is there: requests are answered, and who owns something frees it. */
+	agent_waiters_cancel(a);
 	metrics_free(a->metrics);
 	control_free(a->control);
 	heartbeat_stop(a);
@@ -444,7 +436,6 @@ void agent_free(struct agent *a)
 	questions_close(a);
 	agent_job_free(a->job);
 	cut_list_done(&a->cut_early);
-	waiters_free(a->waiters);
 	workloads_free(a->workloads);
 	conntrack_free(a->conntrack);
 	nft_close(a->nft);

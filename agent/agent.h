@@ -71,6 +71,8 @@ struct job {
 	struct plan *plan;
 	struct ruleset *target;
 	struct generation *confirmed, *candidate; /* new ones, owned until done; NULL = kept */
+	uint64_t confirmed_revision, candidate_revision; /* that they were compiled from */
+	unsigned dirty;                                  /* that it makes clean */
 	struct nft_apply_input input;
 	struct nft_apply *apply;
 	uint64_t view_sequence; /* compiled from */
@@ -103,13 +105,15 @@ struct agent {
 	struct wall candidate_falls_back;
 	struct mono candidate_ends; /* the same, by the clock that the kernel counts with */
 	bool replacing;             /* a policy is on its way in, without probation */
-	bool doubling; /* both slots hold the confirmed policy: a confirmation is being finished */
+	bool doubling;  /* both slots hold the confirmed policy: a confirmation is being finished */
+	bool finishing; /* by a reconciliation that is on its way; else it is begun again */
 	struct view *view;
 	char *view_error; /* why the newest view.json was refused; NULL = it was not */
 	struct wall view_when;
 	uint64_t view_enforced; /* sequence of the view that the kernel judges by */
 	uint64_t view_kept; /* sequence of the one on disk: the next start may not ask for more */
 	struct overlay overlay;
+	bool overlay_unkept; /* the disk has not taken the newest one */
 
 	enum node_mode mode, mode_before; /* before a mode with an end */
 	struct wall mode_until;           /* 0 = for good */
@@ -117,11 +121,12 @@ struct agent {
 	struct ruleset *applied; /* what the kernel holds; NULL = nothing of ours */
 	bool enforcing;          /* base chains judge */
 	bool chains_unsure;      /* replace the chains with the next plan */
+	bool applied_unsure;     /* a load broke off and `applied` could not be read back yet */
 	struct nft_labels labels;
-	bool adopted; /* flows older than the table carry marks */
-	char *drift;  /* what is not as it should be; NULL = kernel equals intention */
+	char *drift; /* what is not as it should be; NULL = kernel equals intention */
 
 	unsigned dirty;
+	unsigned refused; /* was dirty in a reconciliation that failed; due again with the next */
 	struct job *job;
 	struct waiter *waiters;
 	struct cut_list cut_early; /* by agent_cut_now(): told with the next reconciliation */
@@ -155,16 +160,24 @@ void agent_history(struct agent *a, uint64_t revision, const char *digest, const
 
 /* --- overlay.c --- */
 void agent_overlay_drop(struct agent *a, size_t revoked_index);
+/* Writes it to disk; a failure is logged once and tried again with each heartbeat. */
+void agent_overlay_keep(struct agent *a);
 
 /* --- reconcile.c --- */
 int agent_reconcile_init(struct agent *a);
 /* Marks as dirty; the work is done before the loop sleeps again. */
 void agent_touch(struct agent *a, unsigned dirty);
-/* The same, and calls back when it is in the kernel. call may be NULL. */
+/*
+ * The same, and calls back when it is in the kernel. With a call the result is 0, and the call is
+ * made exactly once, perhaps before this returns: failures, ENOMEM too, come to it and not to the
+ * caller, who has given `user` away. Without one (NULL) the result is that of the first attempt.
+ */
 int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user, struct err *err);
 /* At once, without the event loop: start, and a new cgroup whose packet waits in the queue. */
 int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err);
 void agent_job_free(struct job *j);
+/* At the end: those that still wait are told so. */
+void agent_waiters_cancel(struct agent *a);
 int agent_dump(struct agent *a, struct err *err);
 
 /* --- sweep.c --- */
@@ -187,11 +200,19 @@ void agent_compile_input(const struct agent *a, const struct policy *policy,
 			 struct compile_input *ret);
 /* The generation that new flows are judged by now. */
 const struct edition *agent_edition(const struct agent *a);
+/* One change of policy at a time, each has the one before as its way back: -EBUSY. */
+int agent_refuse_while_changing(const struct agent *a, struct err *err);
+/*
+ * These take over the edition, and call back once, when they succeed; when they fail everything
+ * stays the caller's. Their call may be made before they return.
+ */
 int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds, reconciled call,
 			  void *user, struct err *err);
 int agent_policy_replace(struct agent *a, struct edition *take, reconciled call, void *user,
 			 struct err *err);
 int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct err *err);
+/* Begins it again if the kernel refused it; until then no other policy can be applied. */
+void agent_confirm_retry(struct agent *a);
 void agent_candidate_tick(struct agent *a);
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err);
 int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,

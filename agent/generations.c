@@ -78,8 +78,7 @@ int agent_compile(struct agent *a, struct generation **ret_confirmed,
 	return 0;
 }
 
-/* One change of policy at a time: each has the one before as its way back. */
-static int refuse_while_changing(const struct agent *a, struct err *err)
+int agent_refuse_while_changing(const struct agent *a, struct err *err)
 {
 	if (a->candidate.policy)
 		return err_set(err, EBUSY,
@@ -199,7 +198,7 @@ int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds
 	struct passage *p;
 	int r;
 
-	r = refuse_while_changing(a, err);
+	r = agent_refuse_while_changing(a, err);
 	if (r < 0)
 		return r;
 	r = workloads_set_policy(a->workloads, SLOT_B, take->policy, a->view, &a->config.essentials,
@@ -241,6 +240,7 @@ static void confirm_doubled(void *user, int r, const struct err *double_err,
 	struct agent *a = p->agent;
 	struct err err = *double_err;
 
+	a->finishing = false;
 	passage_cut(p, cut);
 	if (r >= 0)
 		r = nft_switch_clear(a->nft, SET_CANDIDATE_ON, &err);
@@ -256,10 +256,19 @@ int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct er
 {
 	struct passage *p = passage_new(a, call, user);
 
+	a->doubling = true;
 	if (!p)
 		return err_set(err, ENOMEM, "out of memory");
-	a->doubling = true;
+	a->finishing = true;
 	return agent_reconcile(a, DIRTY_POLICY, confirm_doubled, p, err);
+}
+
+void agent_confirm_retry(struct agent *a)
+{
+	struct err err = {{0}};
+
+	if (a->doubling && !a->finishing && agent_confirm_finish(a, NULL, NULL, &err) < 0)
+		log_error("confirmation not finished: %s", err.text);
 }
 
 static int gate_check(struct agent *a, struct err *err)
@@ -318,7 +327,12 @@ static int confirm_keep(struct agent *a, struct edition *ret_before, struct err 
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err)
 {
 	struct edition before = {0};
-	int r = gate_check(a, err);
+	int r;
+
+	/* A load in progress was planned for the slots as they are: it ends before they change. */
+	if (a->job)
+		(void)agent_reconcile_now(a, 0, err);
+	r = gate_check(a, err);
 
 	if (r < 0)
 		return r;
@@ -400,16 +414,21 @@ static void replaced(void *user, int r, const struct err *apply_err, const struc
 	a->replacing = false;
 	if (r < 0) {
 		/* The last good policy stays: what judges now was compiled from it. */
-		x->before.gen = TAKE_PTR(a->confirmed.gen);
-		edition_done(&a->confirmed);
+		struct edition refused = a->confirmed;
+
+		x->before.gen = TAKE_PTR(refused.gen);
 		a->confirmed = x->before;
 		memset(&x->before, 0, sizeof(x->before));
+		/* The slot borrows its policy: it lets go of it before it is freed. */
 		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, a->view,
 					   &a->config.essentials, NULL);
+		edition_done(&refused);
 		agent_touch(a, DIRTY_POLICY);
 	} else {
-		r = agent_save(a, &err);
 		log_info("policy revision %" PRIu64 " in force", a->confirmed.revision);
+		r = agent_save(a, &err);
+		if (r < 0)
+			(void)err_prefix(&err, r, "in force, but lost at the next restart");
 	}
 	if (x->call)
 		x->call(x->user, r, &err, cut);
@@ -423,7 +442,7 @@ int agent_policy_replace(struct agent *a, struct edition *take, reconciled call,
 	struct replacement *x;
 	int r;
 
-	r = refuse_while_changing(a, err);
+	r = agent_refuse_while_changing(a, err);
 	if (r < 0)
 		return r;
 	r = workloads_set_policy(a->workloads, SLOT_A, take->policy, a->view, &a->config.essentials,

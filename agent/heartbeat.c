@@ -15,6 +15,8 @@
 #define LISTENER_BEATS 2
 /* Executables and groups cannot be watched, only looked at again. */
 #define REFRESH_BEATS 5
+/* What the kernel refused is tried again: memory may have been short for a moment only. */
+#define RETRY_BEATS 10
 /* wall_highest is written so often, to notice a clock that starts in the past after a reboot. */
 #define SAVE_BEATS 3600
 /* A clock set back by less than this is still the same clock. */
@@ -66,6 +68,8 @@ static void overlay_tick(struct agent *a, struct wall now)
 		if (until->s && now.s >= until->s)
 			agent_overlay_drop(a, i--);
 	}
+	if (a->overlay_unkept)
+		agent_overlay_keep(a);
 }
 
 static void due(struct agent *a)
@@ -80,6 +84,10 @@ static void due(struct agent *a)
 	usage_tick(a->usage);
 	if (a->next_change.s && now.s >= a->next_change.s)
 		agent_touch(a, DIRTY_POLICY);
+	if (a->beats % RETRY_BEATS == 0) {
+		agent_confirm_retry(a);
+		agent_touch(a, a->refused);
+	}
 	if (a->beats % REFRESH_BEATS == 0 && workloads_refresh(a->workloads) > 0)
 		agent_touch(a, DIRTY_HOST);
 	if (a->beats % SAVE_BEATS == 0 && (agent_sweep(a, &err) < 0 || agent_save(a, &err) < 0))

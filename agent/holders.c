@@ -73,13 +73,17 @@ static int walk_process(struct holders *h, pid_t pid)
 int holders_new(struct holders **ret)
 {
 	struct holders *h = mem_calloc(1, sizeof(*h));
-	DIR *d = h ? opendir("/proc") : NULL;
 	struct dirent *e;
+	DIR *d;
 	int r = 0;
 
+	if (!h)
+		return -ENOMEM;
+	d = opendir("/proc");
 	if (!d) {
+		r = -errno;
 		free(h);
-		return h ? -errno : -ENOMEM;
+		return r;
 	}
 	while (r >= 0 && (e = readdir(d))) {
 		uint32_t pid;

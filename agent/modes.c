@@ -70,7 +70,7 @@ static void mode_changed(void *user, int r, const struct err *load_err, const st
 {
 	struct mode_change *m = user;
 	struct agent *a = m->agent;
-	struct err err = *load_err;
+	struct err err = *load_err, undo = {{0}};
 	struct cut_list mine = {0};
 
 	(void)cut;
@@ -84,9 +84,14 @@ static void mode_changed(void *user, int r, const struct err *load_err, const st
 		a->mode_before = m->mode_before;
 		a->mode_until = m->until_before;
 		agent_touch(a, DIRTY_SHAPE);
+		/* Some of the switches may have been set already. */
+		if (agent_mode_apply(a, &undo) < 0)
+			log_error("mode %s: %s", mode_name(a->mode), undo.text);
 	} else {
-		r = agent_save(a, &err);
 		log_info("mode %s", mode_name(a->mode));
+		r = agent_save(a, &err);
+		if (r < 0)
+			(void)err_prefix(&err, r, "in force, but lost at the next restart");
 	}
 	if (m->call)
 		m->call(m->user, r, &err, &mine);

@@ -102,41 +102,31 @@ static int canonical(const struct agent *a, int kind, const char *name, const ch
 	return err_set(err, EINVAL, "revoke rule, identity, label or conduit");
 }
 
-/* --- change, with a way back -------------------------------------------------------------- */
+/* --- change ------------------------------------------------------------------------------- */
 
-struct overlay_change {
-	struct agent *agent;
-	reconciled call;
-	void *user;
-};
-
-static void overlay_changed(void *user, int r, const struct err *apply_err,
-			    const struct cut_list *cut)
+void agent_overlay_keep(struct agent *a)
 {
-	struct overlay_change *o = user;
+	struct err err = {{0}};
+	int r = store_overlay_write(a->store, a->conduit_numbers, &a->overlay, &err);
 
-	if (o->call)
-		o->call(o->user, r, apply_err, cut);
-	free(o);
+	if (r < 0 && !a->overlay_unkept)
+		log_error("revocations in force would be lost at the next restart: %s", err.text);
+	a->overlay_unkept = r < 0;
 }
 
 /*
- * The kernel first, then the disk: a full disk must not keep a compromised identity connected. The
- * caller is told when the revocation would not survive a restart.
+ * Onto disk first, so that nothing that happens to this process undoes it; but a full disk must not
+ * keep a compromised identity connected, so a failure there stops nothing: the heartbeat tries
+ * again, and `status` says it meanwhile.
  */
 static int overlay_apply(struct agent *a, reconciled call, void *user, struct err *err)
 {
-	struct overlay_change *o = mem_calloc(1, sizeof(*o));
-	struct err kept = {{0}};
+	struct err cut_err = {{0}};
 
-	if (!o)
-		return err_set(err, ENOMEM, "out of memory");
-	*o = (struct overlay_change){.agent = a, .call = call, .user = user};
-	if (store_overlay_write(a->store, a->conduit_numbers, &a->overlay, &kept) < 0)
-		log_error("in force, but lost at the next restart: %s", kept.text);
-	if (agent_cut_now(a, &kept) < 0)
-		log_warn("waits for the load in progress: %s", kept.text);
-	return agent_reconcile(a, DIRTY_POLICY, overlay_changed, o, err);
+	agent_overlay_keep(a);
+	if (agent_cut_now(a, &cut_err) < 0)
+		log_warn("waits for the load in progress: %s", cut_err.text);
+	return agent_reconcile(a, DIRTY_POLICY, call, user, err);
 }
 
 /* What the next start would not read must not be written. */
@@ -197,12 +187,10 @@ static void revoked_remove(struct overlay *ov, size_t i)
 void agent_overlay_drop(struct agent *a, size_t i)
 {
 	struct overlay *ov = &a->overlay;
-	struct err err = {{0}};
 
 	log_info("revocation of \"%s\" has ended", ov->revoked[i].name);
 	revoked_remove(ov, i);
-	if (store_overlay_write(a->store, a->conduit_numbers, ov, &err) < 0)
-		log_warn("%s", err.text);
+	agent_overlay_keep(a);
 	agent_touch(a, DIRTY_POLICY);
 }
 

@@ -54,7 +54,7 @@ static struct nft_labels *labels_of(struct agent *a)
 
 /* --- waiters ------------------------------------------------------------------------------ */
 
-static int waiter_add(struct agent *a, reconciled call, void *user, bool next, struct err *err)
+static int waiter_add(struct agent *a, reconciled call, void *user, bool next)
 {
 	struct waiter *w;
 
@@ -62,39 +62,57 @@ static int waiter_add(struct agent *a, reconciled call, void *user, bool next, s
 		return 0;
 	w = mem_calloc(1, sizeof(*w));
 	if (!w)
-		return err_set(err, ENOMEM, "out of memory");
+		return -ENOMEM;
 	*w = (struct waiter){.call = call, .user = user, .next = next, .following = a->waiters};
 	a->waiters = w;
 	return 0;
 }
 
-/* Newest first, always: after a refusal each puts back what it found, the oldest one last. */
-static void waiter_append(struct agent *a, struct waiter *w)
+/* Takes those whose work is done out of the list; those that asked during the job stay. */
+static struct waiter *waiters_due(struct agent *a)
 {
-	struct waiter **at = &a->waiters;
+	struct waiter *due = NULL, **due_end = &due, **at = &a->waiters;
 
-	while (*at)
-		at = &(*at)->following;
-	w->following = NULL;
-	*at = w;
-}
+	while (*at) {
+		struct waiter *w = *at;
 
-/* Calls those whose work is done; those that asked during the job wait for the next one. */
-static void waiters_call(struct agent *a, int r, const struct err *err, const struct cut_list *cut)
-{
-	struct waiter *w = a->waiters, *following;
-
-	a->waiters = NULL;
-	for (; w; w = following) {
-		following = w->following;
 		if (w->next) {
 			w->next = false;
-			waiter_append(a, w);
+			at = &w->following;
 			continue;
 		}
+		*at = w->following;
+		w->following = NULL;
+		*due_end = w;
+		due_end = &w->following;
+	}
+	return due;
+}
+
+/*
+ * The list is divided before anybody is called: a callback may begin the next reconciliation, and
+ * that one answers those that stayed. Newest first, always: after a refusal each puts back what it
+ * found, the oldest one last.
+ */
+static void waiters_call(struct agent *a, int r, const struct err *err, const struct cut_list *cut)
+{
+	struct waiter *w = waiters_due(a), *following;
+
+	for (; w; w = following) {
+		following = w->following;
 		w->call(w->user, r, err, cut);
 		free(w);
 	}
+}
+
+void agent_waiters_cancel(struct agent *a)
+{
+	struct err err = {{0}};
+	int r = err_set(&err, ECANCELED, "the agent is ending");
+
+	for (struct waiter *w = a->waiters; w; w = w->following)
+		w->next = false;
+	waiters_call(a, r, &err, NULL);
 }
 
 /* --- one job ------------------------------------------------------------------------------ */
@@ -164,16 +182,27 @@ static int job_collect_cut(struct agent *a, struct job *j)
 	return agent_flows_of(a, numbers, n, &j->cut);
 }
 
+/* Whose it is now: while the job ran, revisions may have been confirmed or rolled back. */
+static struct edition *edition_of(struct agent *a, uint64_t revision)
+{
+	if (revision == a->confirmed.revision)
+		return &a->confirmed;
+	return a->candidate.policy && revision == a->candidate.revision ? &a->candidate : NULL;
+}
+
+static void adopt(struct edition *e, struct generation **take)
+{
+	if (!e || !*take)
+		return;
+	generation_free(e->gen);
+	e->gen = TAKE_PTR(*take);
+}
+
 static void adopt_generations(struct agent *a, struct job *j)
 {
-	if (j->confirmed) {
-		generation_free(a->confirmed.gen);
-		a->confirmed.gen = TAKE_PTR(j->confirmed);
-	}
-	if (j->candidate) {
-		generation_free(a->candidate.gen);
-		a->candidate.gen = TAKE_PTR(j->candidate);
-	}
+	/* A policy that is to be replaced lends its generation until the new one has its own. */
+	adopt(a->replacing ? &a->confirmed : edition_of(a, j->confirmed_revision), &j->confirmed);
+	adopt(edition_of(a, j->candidate_revision), &j->candidate);
 }
 
 static void next_change_update(struct agent *a)
@@ -189,7 +218,42 @@ static void next_change_update(struct agent *a)
 	}
 }
 
-/* The job is in the kernel (r == 0) or was refused: then what the kernel holds is read back. */
+static void set_drift(struct agent *a, const struct err *err)
+{
+	freep(&a->drift);
+	a->drift = mem_strdup(err->text);
+}
+
+static void job_done(struct agent *a, struct job *j, struct err *err)
+{
+	adopt_generations(a, j);
+	a->view_enforced = j->view_sequence;
+	a->shape = j->target->shape;
+	ruleset_free(a->applied);
+	a->applied = TAKE_PTR(j->target);
+	if (j->input.chains)
+		a->chains_unsure = false;
+	freep(&a->drift);
+	next_change_update(a);
+	if (j->owners_changed && a->enforcing && adoption_of_owners(a, &j->cut, err) < 0)
+		log_warn("flows of changed owners: %s", err->text);
+}
+
+/* Some of its transactions may be in the kernel: what is there is read back. */
+static void job_refused(struct agent *a, struct job *j, const struct err *err)
+{
+	struct err dump_err = {{0}};
+
+	log_error("ruleset not applied, the last one stays: %s", err->text);
+	set_drift(a, err);
+	a->refused |= j->dirty;
+	if (!j->apply || nft_apply_done_ops(j->apply) == 0)
+		return;
+	a->applied_unsure = true;
+	if (agent_dump(a, &dump_err) < 0)
+		log_error("the table is read back with the next change: %s", dump_err.text);
+}
+
 /* Plans above this leave enough behind to give memory back. */
 #define TRIM_OPS 1000
 
@@ -198,25 +262,10 @@ static void job_end(struct agent *a, int r, struct err *err)
 	struct job *j = a->job;
 	bool large;
 
-	if (r == 0) {
-		adopt_generations(a, j);
-		a->view_enforced = j->view_sequence;
-		a->shape = j->target->shape;
-		ruleset_free(a->applied);
-		a->applied = TAKE_PTR(j->target);
-		freep(&a->drift);
-		next_change_update(a);
-		if (j->owners_changed && a->enforcing && adoption_of_owners(a, &j->cut, err) < 0)
-			log_warn("flows of changed owners: %s", err->text);
-	} else {
-		struct err ignored;
-
-		log_error("ruleset not applied, the last one stays: %s", err->text);
-		freep(&a->drift);
-		a->drift = mem_strdup(err->text);
-		if (nft_apply_done_ops(j->apply) > 0)
-			(void)agent_dump(a, &ignored);
-	}
+	if (r == 0)
+		job_done(a, j, err);
+	else
+		job_refused(a, j, err);
 	a->job = NULL;
 	large = j->plan->op_count > TRIM_OPS;
 	waiters_call(a, r, err, &j->cut);
@@ -263,11 +312,14 @@ static int job_run(struct agent *a, bool block, struct err *err)
 		r = sd_event_add_defer(a->event, &j->next_step, on_next_step, a);
 		if (r >= 0)
 			r = sd_event_source_set_enabled(j->next_step, SD_EVENT_ON);
-		if (r >= 0)
-			return sd_event_source_set_priority(j->next_step, SD_EVENT_PRIORITY_IDLE);
-	}
-	if (r < 0)
+		if (r >= 0) {
+			(void)sd_event_source_set_priority(j->next_step, SD_EVENT_PRIORITY_IDLE);
+			return 0;
+		}
+		(void)err_set(err, -r, "event loop: %s", strerror(-r));
+	} else if (r < 0) {
 		r = fault_explain(a, nft_apply_fault(j->apply), r, err);
+	}
 	job_end(a, r, err);
 	return r;
 }
@@ -280,6 +332,8 @@ static int job_generations(struct agent *a, struct job *j, struct err *err)
 	if (!(a->dirty & DIRTY_POLICY))
 		return 0;
 	j->view_sequence = a->view ? a->view->sequence : 0;
+	j->confirmed_revision = a->confirmed.revision;
+	j->candidate_revision = a->candidate.revision;
 	return agent_compile(a, &j->confirmed, &j->candidate, err);
 }
 
@@ -418,6 +472,7 @@ static int job_make(struct agent *a, struct job **ret, struct err *err)
 		.chains = a->chains_unsure,
 		.quiet = !a->enforcing,
 	};
+	j->dirty = a->dirty;
 	*ret = j;
 	return 0;
 }
@@ -425,12 +480,18 @@ static int job_make(struct agent *a, struct job **ret, struct err *err)
 static int reconcile(struct agent *a, bool block, struct err *err)
 {
 	struct job *j = NULL;
-	int r;
+	int r = a->applied_unsure ? agent_dump(a, err) : 0;
 
-	r = job_make(a, &j, err);
+	a->dirty |= a->refused;
+	a->refused = 0;
+	if (r >= 0)
+		r = job_make(a, &j, err);
+	if (r < 0)
+		a->refused = a->dirty;
 	a->dirty = 0;
 	if (r < 0 || !j) {
 		log_error("nothing changed: %s", err->text);
+		set_drift(a, err);
 		waiters_call(a, r, err, NULL);
 		return r;
 	}
@@ -442,10 +503,7 @@ static int reconcile(struct agent *a, bool block, struct err *err)
 	r = job_collect_cut(a, j);
 	if (r < 0)
 		log_warn("flows that this change cuts cannot be listed");
-	r = job_run(a, block, err);
-	if (r >= 0)
-		a->chains_unsure = false;
-	return r;
+	return job_run(a, block, err);
 }
 
 static int on_reconcile(sd_event_source *s, void *user)
@@ -475,10 +533,13 @@ void agent_touch(struct agent *a, unsigned dirty)
 
 int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user, struct err *err)
 {
-	int r = waiter_add(a, call, user, a->job != NULL, err);
+	int r = waiter_add(a, call, user, a->job != NULL);
 
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		agent_touch(a, dirty);
+		call(user, err_set(err, ENOMEM, "out of memory"), err, NULL);
+		return 0;
+	}
 	a->dirty |= dirty;
 	if (a->job)
 		return 0;
@@ -488,16 +549,29 @@ int agent_reconcile(struct agent *a, unsigned dirty, reconciled call, void *user
 	return call ? 0 : r;
 }
 
-int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err)
+static void job_finish(struct agent *a, struct err *err)
 {
-	a->dirty |= dirty;
 	while (a->job) {
 		int r = nft_apply_step(a->job->apply, err);
 
+		if (r < 0)
+			r = fault_explain(a, nft_apply_fault(a->job->apply), r, err);
 		if (r != 1)
 			job_end(a, r, err);
 	}
-	return a->dirty ? reconcile(a, true, err) : 0;
+}
+
+int agent_reconcile_now(struct agent *a, unsigned dirty, struct err *err)
+{
+	struct err later = {{0}};
+	int r;
+
+	a->dirty |= dirty;
+	job_finish(a, err);
+	r = a->dirty ? reconcile(a, true, err) : 0;
+	/* Whoever waited may have begun another one. */
+	job_finish(a, &later);
+	return r;
 }
 
 /* --- what the kernel holds ---------------------------------------------------------------- */
@@ -526,6 +600,7 @@ int agent_dump(struct agent *a, struct err *err)
 		return r;
 	ruleset_free(a->applied);
 	a->applied = read;
+	a->applied_unsure = false;
 	/* A dump says which elements there are, not how the chains read. */
 	a->chains_unsure = true;
 	return 0;

@@ -47,18 +47,21 @@ static int forget_rederived(struct agent *a, const struct map *seen, struct err 
 	size_t kept = 0;
 	int r = 0;
 
-	for (size_t i = 0; s && i < s->count && r >= 0; i++) {
+	for (size_t i = 0; s && i < s->count; i++) {
 		uint32_t number;
+		bool keep;
 
 		memcpy(&number, s->bytes + i * sizeof(number), sizeof(number));
-		if (map_get(seen, &number, sizeof(number))) {
-			numbers_keep(a->conduit_numbers, number);
-			memcpy(s->bytes + kept++ * sizeof(number), &number, sizeof(number));
-		} else {
+		keep = r < 0 || map_get(seen, &number, sizeof(number));
+		if (!keep)
 			r = nft_element_del(a->nft, ref, (const uint8_t *)&number, err);
-		}
+		/* One that could not be deleted stays, so that this stays what the kernel has. */
+		if (!keep && r >= 0)
+			continue;
+		numbers_keep(a->conduit_numbers, number);
+		memcpy(s->bytes + kept++ * sizeof(number), &number, sizeof(number));
 	}
-	if (s && r >= 0)
+	if (s)
 		s->count = kept;
 	return r;
 }

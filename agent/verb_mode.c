@@ -52,6 +52,8 @@ static void mode_done(void *user, int r, const struct err *err, const struct cut
 		request_fail(q, EXIT_ERROR, err, NULL);
 		return;
 	}
+	agent_history(a, agent_edition(a)->revision, agent_edition(a)->digest, q->who,
+		      request_string(q, "reason"), request_string(q, "mode"));
 	o = json_pack("{s:s,s:o}", "mode", mode_name(a->mode), "until", wall_json(a->mode_until));
 	add_cut(o, cut);
 	request_reply(q, EXIT_OK, o);
@@ -71,11 +73,8 @@ static void run_mode(struct request *q)
 		r = check_for(q, &seconds, &err);
 	if (r >= 0 && (!word || mode_parse(word, &mode) < 0))
 		r = err_set(&err, EINVAL, "mode observe, selective or enforce");
-	if (r >= 0) {
-		agent_history(a, agent_edition(a)->revision, agent_edition(a)->digest, q->who,
-			      reason, word);
+	if (r >= 0)
 		r = agent_mode_set(a, mode, seconds, request_bool(q, "force"), mode_done, q, &err);
-	}
 	if (r < 0)
 		fail(q, r, &err);
 }

@@ -19,6 +19,7 @@
 #define PLAN_TEXT_MAX (16U << 20)
 #define CONFIRM_MIN_S 5
 #define CONFIRM_MAX_S 86400
+#define REASON_MAX    200
 
 /* A policy on its way in, with what will be said about it. */
 struct incoming {
@@ -265,6 +266,16 @@ static int check_within(int64_t seconds, struct err *err)
 		       CONFIRM_MAX_S);
 }
 
+/* A reason that does not fit would be cut in the middle of a character. */
+static int check_reason(const struct request *q, struct err *err)
+{
+	const char *reason = request_string(q, "reason");
+
+	if (reason && strlen(reason) > REASON_MAX)
+		return err_set(err, EINVAL, "--reason TEXT: at most %d bytes", REASON_MAX);
+	return 0;
+}
+
 /* Onto disk before into the kernel: a policy in force that a restart cannot find is worse. */
 static int keep_texts(struct request *q, struct incoming *in, struct err *err)
 {
@@ -309,7 +320,9 @@ static void run_apply(struct request *q)
 	in->confirm_within = request_int(q, "confirm_within_s", 0);
 	r = check_within(in->confirm_within, &err);
 	if (r >= 0)
-		r = refuse_on_probation(a, &err);
+		r = check_reason(q, &err);
+	if (r >= 0)
+		r = agent_refuse_while_changing(a, &err);
 	if (r >= 0)
 		r = plan_words(a, in, request_bool(q, "text"), &err);
 	if (r >= 0 && already_applied(q, in))
