@@ -21,11 +21,10 @@
 #define MARK_UNCLAIMED_MAX 0x0fffffdfu
 
 #define MARK_RESERVED_MIN 0x0ffffff0u
-#define MARK_LISTENER_ASK                                                                          \
-	0x0ffffff2u              /* pending: the agent is asked which identity listens (R20)       \
-				  */
-#define MARK_LO_PENDING 0x0ffffff3u /* loopback, unclaimed sender: the receiver is to be judged */
-#define MARK_REFUSED 0x0ffffffeu /* lets the RST of a refused packet out (R7) */
+/* Pending: the agent is asked which identity listens (R20). */
+#define MARK_LISTENER_ASK 0x0ffffff2u
+#define MARK_LO_PENDING   0x0ffffff3u /* loopback, unclaimed sender: the receiver is to be judged */
+#define MARK_REFUSED      0x0ffffffeu /* lets the RST of a refused packet out (R7) */
 
 #define MARK_VOUCHED     0x10000000u /* the far host vouched for this very flow */
 #define MARK_UNAVAILABLE 0x20000000u /* let through because nobody could vouch */
