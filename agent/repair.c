@@ -21,7 +21,7 @@ static int load_again(struct agent *a, bool from_nothing, struct err *err)
 	enum nft_found found;
 	int r;
 
-	/* A load in progress knows nothing of the change: what it ends with is not what is there. */
+	/* A load in progress knows nothing of the change: its end is not what is there. */
 	if (a->job)
 		(void)agent_reconcile_now(a, 0, err);
 	if (from_nothing) {

@@ -99,14 +99,14 @@ must at pay-1 nft delete table inet fw
 policy <<END
 $(policy_head)
 $(rule settlement-calls-api settlement api tcp/8443 "mode: observe, expires: $(date -u -d -1hour +%FT%TZ)")
-$(rule backup-too backup api tcp/8443 "expires: $(date -u -d +3sec +%FT%TZ)")
+$(rule backup-too backup api tcp/8443 "expires: $(date -u -d +6sec +%FT%TZ)")
 END
 apply_all
 connects "an ended rule in observe mode lets pass" pay-1 settlement.service "$API" 8443
 check "and is recorded with its rule" wait_for 5 decided pay-1 \
 	'.decision == "would_deny" and .reason == "lease_ended" and .rule == "settlement-calls-api"'
 talk live pay-1 backup.service "$API" 8443
-is_cut "a lease ends" live 8
+is_cut "a lease ends" live 12
 check "and is recorded as ended" wait_for 5 decided pay-1 \
 	'.decision == "denied" and .reason == "lease_ended" and .from.identity == "prod/payments/backup"'
 
