@@ -27,18 +27,30 @@ static int64_t unix_ms(void)
 
 /* --- names of elements -------------------------------------------------------------------- */
 
+/* The conduit of a number in the generations on their way in, else in those in force. */
+static const struct conduit *job_conduit(const struct agent *a, uint32_t number,
+					 const struct generation **ret_gen)
+{
+	const struct generation *gens[] = {a->job ? a->job->confirmed : NULL,
+					   a->job ? a->job->candidate : NULL};
+
+	for (size_t i = 0; i < ARRAY_LEN(gens); i++) {
+		const struct conduit *c = gens[i] ? generation_find(gens[i], number) : NULL;
+
+		if (c) {
+			*ret_gen = gens[i];
+			return c;
+		}
+	}
+	return agent_conduit(a, number, ret_gen);
+}
+
 static bool label_number(void *user, uint32_t number, char comment[128], struct number_key *ret_key)
 {
 	struct agent *a = user;
 	const struct generation *gen = NULL;
-	const struct conduit *c = NULL;
+	const struct conduit *c = job_conduit(a, number, &gen);
 
-	if (a->job && a->job->confirmed)
-		c = generation_find(gen = a->job->confirmed, number);
-	if (!c && a->job && a->job->candidate)
-		c = generation_find(gen = a->job->candidate, number);
-	if (!c)
-		c = agent_conduit(a, number, &gen);
 	if (!c)
 		return false;
 	(void)conduit_comment(comment, gen, c);
@@ -131,14 +143,30 @@ void agent_job_free(struct job *j)
 	free(j);
 }
 
-/* What the kernel refused, in words of policy: which identity's element it was. */
+/* "payments.yaml:31:5" of the rule behind a conduit; essentials are in agent.yaml. */
+static const char *rule_place(const struct agent *a, const struct generation *gen,
+			      const struct conduit *c, char buf[POS_TEXT_MAX])
+{
+	bool candidate = gen == a->candidate.gen || (a->job && gen == a->job->candidate);
+	const struct policy *p = candidate ? a->candidate.policy : a->confirmed.policy;
+
+	if (c->rule == RULE_NONE || !p || c->rule >= p->rule_count)
+		return "agent.yaml";
+	return pos_format(buf, p, &p->rules[c->rule].pos);
+}
+
+/* What the kernel refused, in words of policy: whose element it was, and where that is written. */
 static int fault_explain(struct agent *a, const struct nft_fault *fault, int r, struct err *err)
 {
-	char comment[CONDUIT_COMMENT_MAX];
-	struct number_key key;
+	char comment[CONDUIT_COMMENT_MAX], place[POS_TEXT_MAX];
+	const struct generation *gen = NULL;
+	const struct conduit *c;
 
-	if (fault && fault->number && label_number(a, fault->number, comment, &key))
-		return err_prefix(err, r, "kernel refused %s of \"%s\"", fault->object, comment);
+	c = fault && fault->number ? job_conduit(a, fault->number, &gen) : NULL;
+	if (c)
+		return err_prefix(err, r, "%s: kernel refused %s of \"%s\"",
+				  rule_place(a, gen, c, place), fault->object,
+				  conduit_comment(comment, gen, c));
 	if (fault && fault->object[0])
 		return err_prefix(err, r, "kernel refused %s", fault->object);
 	return r;
