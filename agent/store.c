@@ -214,18 +214,25 @@ static int by_name(const void *a, const void *b)
 
 void store_policy_digest(struct store_policy *p)
 {
-	CLEANUP(freep) uint8_t *digests = mem_calloc(p->file_count * 2, SHA256_LEN);
-	uint8_t whole[SHA256_LEN];
+	uint8_t digests[STORE_FILES_MAX][2][SHA256_LEN], whole[SHA256_LEN];
+	int r = 0;
 
-	qsort(p->files, p->file_count, sizeof(*p->files), by_name);
-	if (!digests)
+	/* Empty: two policies with unknown digests must not be taken for the same. */
+	p->digest[0] = '\0';
+	if (p->file_count > STORE_FILES_MAX)
 		return;
-	for (size_t i = 0; i < p->file_count; i++) {
-		sha256(p->files[i].name, strlen(p->files[i].name), digests + 2 * i * SHA256_LEN);
-		sha256(p->files[i].text, p->files[i].len, digests + (2 * i + 1) * SHA256_LEN);
+	qsort(p->files, p->file_count, sizeof(*p->files), by_name);
+	for (size_t i = 0; i < p->file_count && r >= 0; i++) {
+		const struct store_file *f = &p->files[i];
+
+		r = sha256(f->name, strlen(f->name), digests[i][0]);
+		if (r >= 0)
+			r = sha256(f->text, f->len, digests[i][1]);
 	}
-	sha256(digests, p->file_count * 2 * SHA256_LEN, whole);
-	hex_format(whole, sizeof(whole), p->digest);
+	if (r >= 0)
+		r = sha256(digests, p->file_count * sizeof(digests[0]), whole);
+	if (r >= 0)
+		hex_format(whole, sizeof(whole), p->digest);
 }
 
 static bool file_name_ok(const char *name)
@@ -251,7 +258,8 @@ static int write_policy_files(struct store *s, int fd, const struct store_policy
 		r = write_durable(s, fd, p->files[i].name, p->files[i].text, p->files[i].len, err);
 		if (r < 0)
 			return r;
-		(void)json_array_append_new(names, json_string(p->files[i].name));
+		if (json_array_append_new(names, json_string(p->files[i].name)) < 0)
+			return err_set(err, ENOMEM, "out of memory");
 	}
 	meta = json_pack("{s:I,s:s,s:s,s:s,s:s,s:O}", "revision", (json_int_t)p->revision, "digest",
 			 p->digest, "who", p->who, "reason", p->reason, "when",
@@ -443,21 +451,37 @@ json_t *store_history(struct store *s)
 	return list;
 }
 
+/* The newest lines, so that there is room for one more. */
+static const char *newest_lines(const char *text)
+{
+	size_t lines = 0;
+
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		lines++;
+	for (; lines >= STORE_HISTORY_MAX; lines--)
+		text = strchr(text, '\n') + 1;
+	return text;
+}
+
+/* Lines are moved as they are; a file that cannot be read is not replaced by one line. */
 int store_history_add(struct store *s, const json_t *entry, struct err *err)
 {
-	CLEANUP(json_decrefp) json_t *list = store_history(s);
+	CLEANUP(freep) char *text = NULL;
+	CLEANUP(freep) char *line = json_dumps(entry, JSON_COMPACT);
 	CLEANUP(buf_done) struct buf b;
-	size_t n = json_array_size(list), first;
+	size_t len = 0;
+	int r;
 
 	buf_init(&b, HISTORY_TEXT_MAX);
-	first = n >= STORE_HISTORY_MAX ? n + 1 - STORE_HISTORY_MAX : 0;
-	for (size_t i = first; i <= n; i++) {
-		const json_t *e = i < n ? json_array_get(list, i) : entry;
-		CLEANUP(freep) char *line = json_dumps(e, JSON_COMPACT);
-
-		buf_puts(&b, line ? line : "{}");
-		buf_putc(&b, '\n');
-	}
+	if (!line)
+		return err_set(err, ENOMEM, "out of memory");
+	r = file_read(s->state_fd, "history", HISTORY_TEXT_MAX, &text, &len, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (text)
+		buf_puts(&b, newest_lines(text));
+	buf_puts(&b, line);
+	buf_putc(&b, '\n');
 	if (b.r < 0)
 		return err_set(err, -b.r, "history: %s", strerror(-b.r));
 	return write_durable(s, s->state_fd, "history", b.data, b.len, err);

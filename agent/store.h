@@ -38,7 +38,7 @@ struct store_policy {
 	size_t file_count;
 };
 void store_policy_done(struct store_policy *p);
-/* SHA-256 over names and texts in order of names; sorts the files. */
+/* SHA-256 over names and texts in order of names; sorts the files. "" when OpenSSL fails. */
 void store_policy_digest(struct store_policy *p);
 
 /* What must be known before anything is loaded. Defaults where the file is missing. */

@@ -60,16 +60,16 @@ static int number_of_key(struct numbers *conduits, const char *text, char **ret_
 	return *ret_name ? 0 : -ENOMEM;
 }
 
-static void add_key(json_t *entry, struct numbers *conduits, const char *name)
+static int add_key(json_t *entry, struct numbers *conduits, const char *name)
 {
 	char text[KEY_TEXT_LEN + 1];
 	struct number_key key;
 	uint32_t number;
 
 	if (text_u32(name, 1, UINT32_MAX, &number) < 0 || numbers_key(conduits, number, &key) < 0)
-		return;
+		return 0;
 	hex_format(key.bytes, sizeof(key.bytes), text);
-	(void)json_object_set_new(entry, "key", json_string(text));
+	return json_object_set_new(entry, "key", json_string(text));
 }
 
 /* --- reading and writing --------------------------------------------------------------------- */
@@ -165,31 +165,45 @@ int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay
 	return 0;
 }
 
+static json_t *revoked_json(const struct overlay_revoked *e, struct numbers *conduits)
+{
+	json_t *entry =
+		json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[e->kind], "name", e->name, "reason",
+			  e->reason ? e->reason : "", "until", (json_int_t)e->until.s);
+
+	if (entry && e->kind == REVOKED_CONDUIT && add_key(entry, conduits, e->name) < 0) {
+		json_decref(entry);
+		return NULL;
+	}
+	return entry;
+}
+
+static json_t *quarantine_json(const struct overlay_quarantine *e)
+{
+	const char *reason = e->reason ? e->reason : "";
+
+	if (!e->keep)
+		return json_pack("{s:s,s:s}", "identity", e->identity, "reason", reason);
+	return json_pack("{s:s,s:s,s:s}", "identity", e->identity, "reason", reason, "keep",
+			 e->keep);
+}
+
+/* All or nothing: an entry that is missing on disk would be one that the next start releases. */
 int store_overlay_write(struct store *s, struct numbers *conduits, const struct overlay *ov,
 			struct err *err)
 {
+	CLEANUP(json_decrefp) json_t *revoked = json_array();
+	CLEANUP(json_decrefp) json_t *quarantined = json_array();
 	CLEANUP(json_decrefp) json_t *json = NULL;
-	json_t *revoked = json_array(), *quarantined = json_array();
+	bool whole = true;
 
-	for (size_t i = 0; i < ov->revoked_count; i++) {
-		const struct overlay_revoked *e = &ov->revoked[i];
-		json_t *entry = json_pack("{s:s,s:s,s:s,s:I}", "kind", kinds[e->kind], "name",
-					  e->name, "reason", e->reason ? e->reason : "", "until",
-					  (json_int_t)e->until.s);
-
-		if (e->kind == REVOKED_CONDUIT)
-			add_key(entry, conduits, e->name);
-		(void)json_array_append_new(revoked, entry);
-	}
-	for (size_t i = 0; i < ov->quarantined_count; i++) {
-		const struct overlay_quarantine *e = &ov->quarantined[i];
-		json_t *entry = json_pack("{s:s,s:s}", "identity", e->identity, "reason",
-					  e->reason ? e->reason : "");
-
-		if (e->keep)
-			(void)json_object_set_new(entry, "keep", json_string(e->keep));
-		(void)json_array_append_new(quarantined, entry);
-	}
-	json = json_pack("{s:o,s:o}", "revoked", revoked, "quarantined", quarantined);
+	for (size_t i = 0; i < ov->revoked_count && whole; i++)
+		whole = json_array_append_new(revoked, revoked_json(&ov->revoked[i], conduits)) ==
+			0;
+	for (size_t i = 0; i < ov->quarantined_count && whole; i++)
+		whole = json_array_append_new(quarantined, quarantine_json(&ov->quarantined[i])) ==
+			0;
+	if (whole)
+		json = json_pack("{s:O,s:O}", "revoked", revoked, "quarantined", quarantined);
 	return store_json_write(s, OVERLAY_FILE, json, err);
 }

@@ -2,6 +2,7 @@
 #include "agent/telemetry_record.h"
 
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "rules/service.h"
@@ -97,9 +98,10 @@ static json_t *end_json(const struct record_end *e)
 	json_t *port = e->has_port ? json_integer(e->port) : json_null();
 
 	return json_pack(
-		"{s:s?,s:s?,s:o,s:o,s:s?,s:o}", "identity", e->identity, "node", e->node, "address",
+		"{s:s?,s:s?,s:o,s:o,s:o,s:o}", "identity", e->identity, "node", e->node, "address",
 		e->address.family ? json_string(addr_format(address, &e->address)) : json_null(),
-		"port", port, "cgroup", e->cgroup, "uid", uid);
+		"port", port, "cgroup", e->cgroup ? json_host_string(e->cgroup) : json_null(),
+		"uid", uid);
 }
 
 static json_t *reason_json(const struct record *r)

@@ -5,6 +5,7 @@
 #include "agent/holders.h"
 #include "agent/owner.h"
 #include "agent/workload.h"
+#include "base/json.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -46,13 +47,14 @@ static int list_listener(void *user, const struct socket_info *s)
 	(void)workloads_cgroup_path(w, s->cgroup_id, path, sizeof(path));
 	(void)workloads_cgroup_unit(w, s->cgroup_id, unit, sizeof(unit));
 	(void)holders_exe(in->holders, s->inode, exe, sizeof(exe));
-	(void)json_array_append_new(in->list,
-				    json_pack("{s:s,s:s,s:i,s:s,s:s,s:I,s:s,s:s}", "proto",
-					      s->tuple.l4proto == IPPROTO_TCP ? "tcp" : "udp",
-					      "address", addr_format(address, &s->tuple.local),
-					      "port", (int)s->tuple.local_port, "cgroup", path,
-					      "unit", unit, "uid", (json_int_t)s->uid, "exe", exe,
-					      "identity", identity_word(in, s)));
+	(void)json_array_append_new(
+		in->list,
+		json_pack("{s:s,s:s,s:i,s:o,s:o,s:I,s:o,s:s}", "proto",
+			  s->tuple.l4proto == IPPROTO_TCP ? "tcp" : "udp", "address",
+			  addr_format(address, &s->tuple.local), "port", (int)s->tuple.local_port,
+			  "cgroup", json_host_string(path), "unit", json_host_string(unit), "uid",
+			  (json_int_t)s->uid, "exe", json_host_string(exe), "identity",
+			  identity_word(in, s)));
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "agent/conntrack.h"
 #include "agent/usage.h"
 #include "agent/workload.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "rules/marks.h"
@@ -51,10 +52,10 @@ static json_t *workload_json(struct agent *a, const struct host_workload *w)
 		(void)workloads_cgroup_path(a->workloads, w->cgroup_id, path, sizeof(path));
 		(void)workloads_cgroup_unit(a->workloads, w->cgroup_id, unit, sizeof(unit));
 	}
-	(void)json_object_set_new(o, "cgroup", w->cgroup_id ? json_string(path) : json_null());
+	(void)json_object_set_new(o, "cgroup", w->cgroup_id ? json_host_string(path) : json_null());
 	(void)json_object_set_new(o, "cgroup_id", json_integer((json_int_t)w->cgroup_id));
 	(void)json_object_set_new(o, "uid", w->has_uid ? json_integer(w->uid) : json_null());
-	(void)json_object_set_new(o, "unit", json_string(unit));
+	(void)json_object_set_new(o, "unit", json_host_string(unit));
 	return o;
 }
 

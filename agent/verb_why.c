@@ -11,6 +11,7 @@
 #include "agent/telemetry_record.h"
 #include "agent/why_end.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "rules/verdict_text.h"
@@ -258,7 +259,7 @@ static json_t *end_json(const struct why *y, const struct why_end *e)
 	if (e->has_port)
 		(void)json_object_set_new(o, "port", json_integer(e->port));
 	if (e->process) {
-		(void)json_object_set_new(o, "cgroup", json_string(e->cgroup));
+		(void)json_object_set_new(o, "cgroup", json_host_string(e->cgroup));
 		(void)json_object_set_new(o, "uid", json_integer((json_int_t)e->uid));
 	}
 	return o;

@@ -212,6 +212,13 @@ json_t *json_may_object(struct json_object *o, const char *key)
 	return checked_object(o, key, take(o, key));
 }
 
+json_t *json_host_string(const char *text)
+{
+	char quoted[LOG_QUOTE_MAX];
+
+	return json_string(text_utf8_ok(text, strlen(text)) ? text : log_quote(quoted, text));
+}
+
 static bool was_taken(const struct json_object *o, const char *key)
 {
 	for (size_t i = 0; i < o->taken_count; i++) {

@@ -22,6 +22,13 @@
 int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret,
 		      struct err *err);
 
+/*
+ * A string of the host's own - a path, a cgroup's name - which may be any bytes: what is not UTF-8
+ * comes as log_quote() writes it, because JSON cannot hold it and nobody must vanish from a list by
+ * his name. NULL when out of memory.
+ */
+json_t *json_host_string(const char *text);
+
 /* An object being decoded: remembers its path for errors ("peers[3]") and what was taken. */
 struct json_object {
 	json_t *object; /* borrowed */

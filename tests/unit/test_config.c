@@ -163,3 +163,19 @@ TEST(config_survives_every_truncation)
 		(void)parse(&c, cut, &rep);
 	}
 }
+
+static void ignore_report(void *user, const char *line)
+{
+	(void)user;
+	(void)line;
+}
+
+/* Whatever it holds when memory runs out is freed. */
+OOM_TEST(config_reading)
+{
+	CLEANUP(config_done) struct config c = {0};
+	int r = config_defaults(&c, NULL);
+
+	return r < 0 ? r
+		     : config_parse(&c, "agent.yaml", WHOLE, strlen(WHOLE), ignore_report, NULL);
+}

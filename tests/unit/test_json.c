@@ -223,3 +223,19 @@ OOM_TEST(parsing_and_decoding)
 	/* See json_parse_strict(): refused either way. */
 	return mem_has_failed() && r == -EBADMSG ? -ENOMEM : r;
 }
+
+static void check_host_string(const char *text, const char *expected)
+{
+	json_t *j = json_host_string(text);
+
+	CHECK(j != NULL);
+	CHECK_STR(json_string_value(j), expected);
+	json_decref(j);
+}
+
+TEST(names_of_the_host_may_be_any_bytes)
+{
+	check_host_string("/usr/bin/caf\xc3\xa9", "/usr/bin/caf\xc3\xa9");
+	check_host_string("/usr/bin/caf\xe9", "/usr/bin/caf\\xe9");
+	check_host_string("", "");
+}
