@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/heartbeat.h"
 
+#include "agent/repair.h"
 #include "agent/usage.h"
 #include "agent/watcher.h"
 #include "agent/workload.h"
@@ -85,6 +86,7 @@ static void due(struct agent *a)
 	if (a->next_change.s && now.s >= a->next_change.s)
 		agent_touch(a, DIRTY_POLICY);
 	if (a->beats % RETRY_BEATS == 0) {
+		repair_retry(a);
 		agent_confirm_retry(a);
 		agent_touch(a, a->refused);
 	}

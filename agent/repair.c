@@ -27,6 +27,7 @@ static int load_again(struct agent *a, bool from_nothing, struct err *err)
 	if (from_nothing) {
 		ruleset_free(a->applied);
 		a->applied = NULL;
+		a->applied_unsure = false;
 		a->enforcing = false;
 		r = nft_start(a->nft, &found, err);
 	} else {
@@ -45,6 +46,25 @@ static int load_again(struct agent *a, bool from_nothing, struct err *err)
 		r = nft_enforce(a->nft, &a->shape, err);
 	a->enforcing = r >= 0;
 	return r;
+}
+
+static int repair(struct agent *a, bool from_nothing, struct err *err)
+{
+	int r = load_again(a, from_nothing, err);
+
+	if (r == -ENOENT)
+		r = load_again(a, true, err);
+	if (r < 0) {
+		freep(&a->drift);
+		a->drift = mem_strdup(err->text);
+	}
+	return r;
+}
+
+static void note_repaired(struct agent *a)
+{
+	a->repairs++;
+	log_warn("table %s repaired", a->config.table);
 }
 
 static void on_foreign(void *user, const struct nft_event *e)
@@ -67,17 +87,23 @@ static void on_foreign(void *user, const struct nft_event *e)
 		a->foreign_changed = true;
 		return;
 	}
-	r = load_again(a, e->kind == NFT_EVENT_OURS_GONE, &err);
-	if (r == -ENOENT)
-		r = load_again(a, true, &err);
-	if (r < 0) {
-		freep(&a->drift);
-		a->drift = mem_strdup(err.text);
+	r = repair(a, e->kind == NFT_EVENT_OURS_GONE, &err);
+	if (r < 0)
 		log_error("ALERT: not repaired: %s", err.text);
-	} else if (e->kind != NFT_EVENT_LOST) {
-		a->repairs++;
-		log_warn("table %s repaired", a->config.table);
-	}
+	else if (e->kind != NFT_EVENT_LOST)
+		note_repaired(a);
+}
+
+void repair_retry(struct agent *a)
+{
+	struct err err = {{0}};
+
+	if (a->enforcing)
+		return;
+	if (repair(a, false, &err) < 0)
+		log_error("ALERT: still not repaired: %s", err.text);
+	else
+		note_repaired(a);
 }
 
 static int on_events(sd_event_source *s, int fd, uint32_t revents, void *user)

@@ -9,4 +9,6 @@
 #include "agent/agent.h"
 
 int repair_start(struct agent *a, struct err *err);
+/* Once more, if the last repair failed and the table judges nobody. */
+void repair_retry(struct agent *a);
 void repair_stop(struct agent *a);

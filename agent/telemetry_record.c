@@ -25,11 +25,6 @@ static const char *const assurances[] = {
 	[RECORD_ATTESTED] = "attested", [RECORD_MEASURED] = "measured",
 };
 
-const char *record_assurance_name(enum record_assurance a)
-{
-	return assurances[a];
-}
-
 /* --- packing --------------------------------------------------------------------------------- */
 
 #define TEXTS 8

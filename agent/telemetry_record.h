@@ -71,5 +71,3 @@ void record_service(char buf[RECORD_SERVICE_MAX], uint8_t l4proto, uint16_t port
 /* "10.77.0.11:51544", "[fd00::1]:443", or the address alone. */
 #define RECORD_ADDRESS_MAX (ADDR_TEXT_MAX + 10)
 const char *record_address(char buf[RECORD_ADDRESS_MAX], const struct record_end *e);
-
-const char *record_assurance_name(enum record_assurance a);

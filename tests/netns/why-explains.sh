@@ -26,6 +26,13 @@ start ssh api-1 ssh.service traffic tcp-server :: 22
 wait_line ssh listening
 of_ssh='[.listeners[] | select(.port == 22) | .identity] | unique[]'
 same "inventory: unclaimed" "$(bw_json api-1 "$of_ssh" inventory)" unclaimed
+# Nobody leaves the list by a name that JSON cannot hold.
+odd=$WORK/$(printf 'odd\351')
+cp "$(command -v traffic)" "$odd"
+start odd api-1 odd.service "$odd" tcp-server :: 2323
+wait_line odd listening
+of_odd='[.listeners[] | select(.port == 2323) | .exe | endswith("odd\\xe9")] | unique[]'
+same "inventory: an executable named by any bytes" "$(bw_json api-1 "$of_odd" inventory)" true
 check "a decision record leads to the policy (UC-26)" wait_for 3 decided pay-1 \
 	'.policy_digest != null and .view_sequence != null and .service == "tcp/8443"'
 connects "settlement runs" pay-1 settlement.service "$API" 8443
