@@ -19,7 +19,8 @@ END
 same "the table has no owner" "$(bw_json pay-1 .table.owned status)" false
 serve api api-1 api.service 8443
 serve_udp api-udp api-1 api.service 9000
-talk live pay-1 settlement.service "$API" 8443
+# A busy machine may take a second to repair; the conversation waits for it.
+talk live pay-1 settlement.service "$API" 8443 --timeout 8000
 repairs() { bw_json pay-1 .repairs status; }
 denies() {
 	run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 300
@@ -49,7 +50,7 @@ runs_on "a rule slipped in: a live flow goes on" live
 # Without verdicts nothing passes: what spoke in that moment may have been reset.
 must host_nft pay-1 flush map inet bailiwick live
 repaired "the verdicts flushed"
-talk live2 pay-1 settlement.service "$API" 8443
+talk live2 pay-1 settlement.service "$API" 8443 --timeout 8000
 like "the alert names who did it" "$(cat "$WORK/pay-1/agent.log")" \
 	'ALERT: table bailiwick was deleted by nft'
 agent_stop pay-1 KILL
