@@ -23,6 +23,7 @@ sysconfdir ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
 unitdir ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
+sysctldir ?= $(prefix)/lib/sysctl.d
 completiondir ?= $(prefix)/share/bash-completion/completions
 INSTALL ?= install
 
@@ -44,12 +45,15 @@ endif
 
 DEPS_BUILD := gcc libc6-dev make pkg-config libnftnl-dev libmnl-dev libnetfilter-queue-dev \
 	libnetfilter-conntrack-dev libnetfilter-log-dev libsystemd-dev libjansson-dev libyaml-dev \
-	libcyaml-dev libssl-dev libseccomp-dev libcap-ng-dev
+	libcyaml-dev libssl-dev libseccomp-dev libcap-ng-dev libcurl4-openssl-dev libmicrohttpd-dev \
+	libgnutls28-dev libsqlite3-dev libarchive-dev libp11-kit-dev zlib1g-dev
 DEPS_CHECK := libcunit1-dev clang libclang-rt-14-dev clang-format valgrind nftables iproute2 \
-	iputils-ping conntrack socat nginx-light curl procps util-linux mandoc python3 jq git
+	iputils-ping conntrack socat nginx-light curl procps util-linux mandoc python3 jq git \
+	openssl softhsm2 sqlite3 qemu-system-x86 mmdebstrap e2fsprogs binutils
 
 PKGS := libnftnl libmnl libnetfilter_queue libnetfilter_conntrack libnetfilter_log libsystemd \
-	jansson yaml-0.1 libcyaml libcrypto libseccomp libcap-ng
+	jansson yaml-0.1 libcyaml libcrypto libssl libseccomp libcap-ng libcurl libmicrohttpd gnutls \
+	sqlite3 libarchive p11-kit-1 zlib
 PKGS_CHECK := cunit
 
 # ------------------------------------------------------------------------------------- flags
@@ -126,6 +130,8 @@ SRCS_rules := $(call sources,rules/*.c)
 SRCS_controller-client := $(call sources,controller-client/*.c)
 SRCS_agent := $(filter-out agent/main.c,$(call sources,agent/*.c))
 SRCS_cli := $(filter-out cli/main.c,$(call sources,cli/*.c))
+SRCS_courier := $(filter-out courier/main.c,$(call sources,courier/*.c))
+SRCS_controller := $(filter-out controller/main.c,$(call sources,controller/*.c))
 SRCS_unit := $(call sources,tests/unit/*.c)
 SRCS_tools := $(call sources,tests/tools/*.c)
 SRCS_fuzz := $(call sources,tests/fuzz/fuzz_*.c)
@@ -135,11 +141,13 @@ SRCS_bench := $(call sources,bench/*.c)
 # Files of agent/ that the command may link: pure ones only, named here one by one.
 CLI_AGENT_SRCS :=
 
-LIBRARIES := base rules controller-client agent cli
+LIBRARIES := base rules controller-client agent cli courier controller
 library = $(patsubst %,$(B)/lib%.a,$(1))
 
 DAEMON := $(if $(wildcard agent/main.c),$(B)/bailiwickd)
 COMMAND := $(if $(wildcard cli/main.c),$(B)/bailiwick)
+COURIER := $(if $(wildcard courier/main.c),$(B)/bailiwick-courier)
+CONTROLLER := $(if $(wildcard controller/main.c),$(B)/bailiwick-controller)
 UNIT_TESTS := $(B)/unit-tests
 TOOLS := $(SRCS_tools:%.c=$(B)/%)
 FUZZ := $(SRCS_fuzz:%.c=$(B)/%)
@@ -147,12 +155,14 @@ PROPERTY := $(if $(SRCS_property),$(B)/tests/property/property)
 BENCH := $(SRCS_bench:%.c=$(B)/%)
 
 OBJECTS := $(call objects,$(foreach l,$(LIBRARIES),$(SRCS_$(l))) $(SRCS_unit) $(SRCS_tools) \
-	$(SRCS_fuzz) $(SRCS_property) $(SRCS_bench) tests/fuzz/replay.c agent/main.c cli/main.c)
+	$(SRCS_fuzz) $(SRCS_property) $(SRCS_bench) tests/fuzz/replay.c agent/main.c cli/main.c \
+	courier/main.c controller/main.c)
 
 # ------------------------------------------------------------------------------------- build
 
 .PHONY: all tests tools property replay
-all: $(DAEMON) $(COMMAND)
+PROGRAMS := $(DAEMON) $(COMMAND) $(COURIER) $(CONTROLLER)
+all: $(PROGRAMS)
 tools: $(TOOLS)
 property: $(PROPERTY)
 replay: $(FUZZ)
@@ -181,19 +191,36 @@ $(B)/bailiwick: $(B)/cli/main.o $(call library,cli) $(call objects,$(CLI_AGENT_S
 	$(say) LINK $@
 	$(link)
 
-# cli comes first: it may use what the others define, never the other way round.
-$(UNIT_TESTS): $(call objects,$(SRCS_unit)) $(call library,cli agent controller-client rules base)
+$(B)/bailiwick-courier: $(B)/courier/main.o $(call library,courier controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+$(B)/bailiwick-controller: $(B)/controller/main.o \
+		$(call library,controller cli controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+# Who comes first may use what the others define, never the other way round. The controller's verbs
+# are made of what the command's are.
+$(UNIT_TESTS): $(call objects,$(SRCS_unit)) \
+		$(call library,controller cli courier agent controller-client rules base)
 	$(say) LINK $@
 	$(link) $(LIBS_CHECK)
 
 # Test tools stand outside the product: they need nothing of the agent. But one is its nftables back
-# end by hand.
+# end by hand, and two speak with it in its own frames.
 TOOLS_NFT := $(B)/tests/tools/table_load
-$(filter-out $(TOOLS_NFT),$(TOOLS)): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
+TOOLS_PEER := $(B)/tests/tools/ask_peer $(B)/tests/tools/hostile_peer
+$(filter-out $(TOOLS_NFT) $(TOOLS_PEER),$(TOOLS)): $(B)/%: $(B)/%.o $(call library,controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
 $(TOOLS_NFT): $(B)/%: $(B)/%.o $(call objects,$(sort $(wildcard agent/nft*.c))) \
+		$(call library,controller-client rules base)
+	$(say) LINK $@
+	$(link)
+
+$(TOOLS_PEER): $(B)/%: $(B)/%.o $(call objects,agent/peer_frame.c) \
 		$(call library,controller-client rules base)
 	$(say) LINK $@
 	$(link)
@@ -203,13 +230,13 @@ $(PROPERTY): $(call objects,$(SRCS_property)) $(call library,agent controller-cl
 	$(say) LINK $@
 	$(link)
 
-$(BENCH): $(B)/%: $(B)/%.o $(call library,agent controller-client rules base)
+$(BENCH): $(B)/%: $(B)/%.o $(call library,controller cli agent controller-client rules base)
 	$(say) LINK $@
 	$(link)
 
 # With libFuzzer main comes from the compiler; otherwise replay.c feeds the corpus.
 $(FUZZ): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay.o) \
-		$(call library,cli agent controller-client rules base)
+		$(call library,controller cli agent controller-client rules base)
 	$(say) LINK $@
 	$(link) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer)
 
@@ -220,7 +247,7 @@ $(FUZZ): $(B)/%: $(B)/%.o $(if $(filter fuzz,$(VARIANT)),,$(B)/tests/fuzz/replay
 # tests/run builds what a suite needs, runs it, prints one line per test and the counts last.
 RUN = $(Q)MAKE='$(MAKE)' O='$(O)' VARIANT='$(VARIANT)' T='$(T)' WERROR='$(WERROR)' bash tests/run
 
-SUITES := runner build unit oom golden netns property san valgrind format headers layers size words man
+SUITES := runner build unit oom golden netns property vm san valgrind format headers layers size words man
 
 .PHONY: deps check demo $(SUITES:%=check-%) check-fuzz golden bench lint format help clean install
 
@@ -249,7 +276,7 @@ demo: deps
 golden:
 	$(Q)GOLDEN_UPDATE=1 MAKE='$(MAKE)' O='$(O)' VARIANT='$(VARIANT)' T='$(T)' bash tests/run golden
 
-bench: $(DAEMON) $(COMMAND) $(BENCH) $(TOOLS)
+bench: $(PROGRAMS) $(BENCH) $(TOOLS)
 	$(Q)B='$(abspath $(B))' bash bench/run.sh
 
 # make fuzz-policy [SECONDS=60]: libFuzzer on tests/fuzz/fuzz_policy.c, findings into the corpus.
@@ -276,6 +303,8 @@ install: all install-data
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir)
 	$(if $(DAEMON),$(INSTALL) -m 0755 $(DAEMON) $(DESTDIR)$(sbindir)/bailiwickd)
 	$(if $(COMMAND),$(INSTALL) -m 0755 $(COMMAND) $(DESTDIR)$(bindir)/bailiwick)
+	$(if $(COURIER),$(INSTALL) -m 0755 $(COURIER) $(DESTDIR)$(sbindir)/bailiwick-courier)
+	$(if $(CONTROLLER),$(INSTALL) -m 0755 $(CONTROLLER) $(DESTDIR)$(sbindir)/bailiwick-controller)
 
 # install_as SOURCE TARGET, install_in DIR FILE...: the folder is made where it is missing.
 define install_as
@@ -294,9 +323,11 @@ install-data:
 		install_as,$(f),$(sysusersdir)/bailiwick.conf))
 	$(foreach f,$(call sources,systemd/*tmpfiles*),$(call \
 		install_as,$(f),$(tmpfilesdir)/bailiwick.conf))
+	$(foreach f,$(call sources,systemd/*sysctl*),$(call \
+		install_as,$(f),$(sysctldir)/10-bailiwick.conf))
 	$(call install_in,$(unitdir),$(UNITS))
 	@$(foreach f,$(notdir $(UNITS)),sed -i 's|@sbindir@|$(sbindir)|g' $(DESTDIR)$(unitdir)/$(f);) :
-	$(call install_as,cli/completion/bailiwick,$(completiondir)/bailiwick)
+	$(call install_in,$(completiondir),$(call sources,cli/completion/*))
 	$(foreach f,$(EXAMPLES),$(call install_as,$(f),$(docdir)/$(f)))
 	$(call install_in,$(docdir),$(wildcard README.md ARCHITECTURE.md LICENSE))
 	$(INSTALL) -d -m 0755 $(DESTDIR)$(sysconfdir)/bailiwick
@@ -314,6 +345,7 @@ help:
 	@echo 'check-golden     policies compile to the recorded rulesets; make golden renews them'
 	@echo 'check-netns      real traffic between network namespaces (root)'
 	@echo 'check-property   random policies: the kernel must agree with the oracle (root)'
+	@echo 'check-vm         a stock Debian 12 and its kernel, emulated: the same scripts, systemd (root)'
 	@echo 'check-fuzz       corpora replayed; make fuzz-NAME fuzzes with libFuzzer'
 	@echo 'check-san        unit, allocation failure and corpora with ASan and UBSan'
 	@echo 'check-valgrind   unit tests under valgrind'

@@ -7,6 +7,7 @@
 #include <ifaddrs.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -96,12 +97,19 @@ static bool take_sockaddr(const struct sockaddr *sa, struct addr *ret)
 	return true;
 }
 
+struct owned {
+	struct addr addr;
+	uint32_t ifindex;
+};
+
 static int compare(const void *a, const void *b)
 {
-	return addr_cmp(a, b);
+	const struct owned *x = a, *y = b;
+
+	return addr_cmp(&x->addr, &y->addr);
 }
 
-static size_t sort_unique(struct addr *list, size_t count)
+static size_t sort_unique(struct owned *list, size_t count)
 {
 	size_t kept = 0;
 
@@ -109,16 +117,14 @@ static size_t sort_unique(struct addr *list, size_t count)
 		return 0;
 	qsort(list, count, sizeof(*list), compare);
 	for (size_t i = 1; i < count; i++)
-		if (!addr_eq(&list[kept], &list[i]))
+		if (!addr_eq(&list[kept].addr, &list[i].addr))
 			list[++kept] = list[i];
 	return kept + 1;
 }
 
-int address_list(struct addr **ret_addresses, size_t *ret_count)
+static int read_all(struct owned **list, size_t *cap, size_t *count)
 {
-	CLEANUP(freep) struct addr *list = NULL;
 	struct ifaddrs *all = NULL;
-	size_t count = 0, cap = 0;
 	int r = 0;
 
 	if (getifaddrs(&all) < 0)
@@ -128,14 +134,36 @@ int address_list(struct addr **ret_addresses, size_t *ret_count)
 
 		if (!take_sockaddr(i->ifa_addr, &a))
 			continue;
-		r = vec_grow(&list, &cap, count + 1, sizeof(*list), ADDRESSES_MAX);
+		r = vec_grow(list, cap, *count + 1, sizeof(**list), ADDRESSES_MAX);
 		if (r == 0)
-			list[count++] = a;
+			(*list)[(*count)++] =
+				(struct owned){.addr = a, .ifindex = if_nametoindex(i->ifa_name)};
 	}
 	freeifaddrs(all);
+	return r;
+}
+
+int address_list(struct addr **ret_addresses, uint32_t **ret_ifindexes, size_t *ret_count)
+{
+	CLEANUP(freep) struct owned *list = NULL;
+	CLEANUP(freep) struct addr *addresses = NULL;
+	CLEANUP(freep) uint32_t *ifindexes = NULL;
+	size_t count = 0, cap = 0;
+	int r = read_all(&list, &cap, &count);
+
 	if (r < 0)
 		return r;
-	*ret_count = sort_unique(list, count);
-	*ret_addresses = TAKE_PTR(list);
+	count = sort_unique(list, count);
+	addresses = mem_calloc(count, sizeof(*addresses));
+	ifindexes = mem_calloc(count, sizeof(*ifindexes));
+	if (addresses == NULL || ifindexes == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		addresses[i] = list[i].addr;
+		ifindexes[i] = list[i].ifindex;
+	}
+	*ret_count = count;
+	*ret_addresses = TAKE_PTR(addresses);
+	*ret_ifindexes = TAKE_PTR(ifindexes);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #define ADDRESSES_MAX 16384
@@ -20,5 +21,6 @@ int address_watch_new(sd_event *event, void (*changed)(void *user), void *user,
 		      struct address_watch **ret_watch, struct err *err);
 void address_watch_free(struct address_watch *w);
 
-/* All addresses now, sorted, each once. The array is the caller's. */
-int address_list(struct addr **ret_addresses, size_t *ret_count);
+/* All addresses now, sorted, each once, and an interface that has it. The arrays are the caller's.
+ */
+int address_list(struct addr **ret_addresses, uint32_t **ret_ifindexes, size_t *ret_count);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/adoption.h"
 
+#include "agent/attest.h"
 #include "agent/conntrack.h"
 #include "agent/lookup.h"
 #include "agent/owner.h"
 #include "agent/workload.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "rules/marks.h"
 
 #include <errno.h>
@@ -24,7 +26,7 @@ struct adoption {
 	const struct generation *gen;
 	bool judged;         /* what runs has been judged before: only owners have changed */
 	bool listens[PORTS]; /* TCP: somebody here listens on the port */
-	size_t seen, marked;
+	size_t seen, marked, asks;
 };
 
 static int note_listener(void *user, const struct socket_info *s)
@@ -93,16 +95,30 @@ static void list_cut(struct adoption *ad, const struct ct_flow *f, uint32_t mark
 							    f->bytes, f->state));
 }
 
+/*
+ * What its far host has said of a flow is more than its address says, while policy still has it and
+ * the local end is the same.
+ */
+static bool is_vouched(const struct adoption *ad, uint32_t mark, const struct conduit *by_address)
+{
+	const struct conduit *c;
+
+	if (!(mark & MARK_VOUCHED) || mark >= MARK_IDENTITY_MIN)
+		return false;
+	c = generation_find(ad->gen, mark);
+	return c && c->vouched != LIVE_NONE && c->to == by_address->to;
+}
+
 /* Entries made before the table existed have no mark, or one that is not ours. */
-static void mark_entry(struct adoption *ad, const struct ct_flow *tuple, uint32_t number)
+static void mark_entry(struct adoption *ad, const struct ct_flow *tuple, const struct conduit *c)
 {
 	struct err err = {{0}};
 	struct ct_flow found;
 
 	if (conntrack_find(ad->agent->conntrack, tuple, &found, &err) < 0 ||
-	    (found.mark & MARK_NUMBER_MASK) == number)
+	    (found.mark & MARK_NUMBER_MASK) == c->number || is_vouched(ad, found.mark, c))
 		return;
-	if (conntrack_set_mark(ad->agent->conntrack, tuple, number, &err) < 0)
+	if (conntrack_set_mark(ad->agent->conntrack, tuple, c->number, &err) < 0)
 		log_warn("adoption: %s", err.text);
 	else
 		ad->marked++;
@@ -120,12 +136,48 @@ static bool ends_by_itself(const struct adoption *ad, uint32_t mark)
 	       !runs(generation_find(ad->gen, number));
 }
 
+static bool is_owner(const struct agent *a, const struct essential *e, uint64_t cgroup_id)
+{
+	char unit[UNIT_NAME_MAX];
+
+	if (e->by_count == 0)
+		return true;
+	if (workloads_cgroup_unit(a->workloads, cgroup_id, unit, sizeof(unit)) < 0)
+		return false;
+	for (size_t i = 0; i < e->by_count; i++) {
+		if (str_eq(e->by[i], unit))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What no mode denies. Either way round: whoever listened for an open session may be gone by now.
+ */
+static bool is_essential(const struct agent *a, const struct socket_info *s)
+{
+	const struct essentials *all = &a->config.essentials;
+	const struct socket_tuple *t = &s->tuple;
+	enum service_kind kind = t->l4proto == IPPROTO_TCP ? SERVICE_TCP : SERVICE_UDP;
+
+	for (size_t i = 0; i < all->count; i++) {
+		const struct essential *e = &all->entries[i];
+		uint16_t port = e->direction == ESSENTIAL_IN ? t->local_port : t->remote_port;
+
+		if (e->direction != ESSENTIAL_KERNEL && e->service.kind == kind &&
+		    port >= e->service.first && port <= e->service.last &&
+		    prefix_contains(&e->far, &t->remote) && is_owner(a, e, s->cgroup_id))
+			return true;
+	}
+	return false;
+}
+
 /*
  * An entry whose mark says a conduit that its socket's owner has no part in, because the process
- * group lost or changed its identity: without a mark its next packet is judged anew. Whether it was
- * so.
+ * group lost or changed its identity, or because somebody else wrote the mark: without one its next
+ * packet is judged anew. Whether it was so.
  */
-static bool unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
+static bool unmark_entry(struct adoption *ad, const struct ct_flow *tuple, bool essential)
 {
 	struct agent *a = ad->agent;
 	const struct generation *gen;
@@ -137,7 +189,7 @@ static bool unmark_entry(struct adoption *ad, const struct ct_flow *tuple)
 	    ends_by_itself(ad, found.mark))
 		return false;
 	c = agent_conduit(a, found.mark, &gen);
-	if (c && (c->flags & CONDUIT_ESSENTIAL))
+	if (c && (c->flags & CONDUIT_ESSENTIAL) && essential)
 		return false;
 	if (!c && found.mark >= MARK_RESERVED_MIN)
 		return false;
@@ -153,6 +205,7 @@ static int adopt_socket(void *user, const struct socket_info *s)
 	bool inbound = s->tuple.l4proto == IPPROTO_TCP && ad->listens[s->tuple.local_port];
 	const struct conduit *c = NULL;
 	struct ct_flow tuple;
+	bool essential;
 	int identity;
 
 	/* Between two local sockets the one that connected decides for both (R12). */
@@ -167,13 +220,18 @@ static int adopt_socket(void *user, const struct socket_info *s)
 		c = lookup_conduit(ad->gen, (uint32_t)identity, inbound ? LOOKUP_IN : LOOKUP_OUT,
 				   &s->tuple.remote, s->tuple.l4proto, tuple.dport);
 	if (runs(c)) {
-		mark_entry(ad, &tuple, c->number);
+		mark_entry(ad, &tuple, c);
+		/* Its packets are dropped in silence until the far host has vouched for it. */
+		if (c->verdict == LIVE_ASK)
+			ad->asks++;
 		return 0;
 	}
+	essential = is_essential(a, s);
 	/* What ends by itself is listed by whoever took its conduit away. */
-	if (!unmark_entry(ad, &tuple) && ad->judged)
+	if (!unmark_entry(ad, &tuple, essential) && ad->judged)
 		return 0;
-	if (identity >= 0 || a->mode == MODE_ENFORCE)
+	/* With a mark an essential runs on, without one its next packet gets it. */
+	if ((identity >= 0 || a->mode == MODE_ENFORCE) && !essential)
 		list_cut(ad, &tuple, c ? c->number : 0);
 	return 0;
 }
@@ -205,6 +263,8 @@ static int run(struct agent *a, bool judged, struct cut_list *cut, struct err *e
 	if (ad->seen)
 		log_info("adoption: %zu connections seen, %zu marked, %zu without a permission",
 			 ad->seen, ad->marked, cut->count);
+	if (ad->asks)
+		attest_flows_again(a->attest);
 	return 0;
 }
 

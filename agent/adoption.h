@@ -2,7 +2,9 @@
 /*
  * Enforcing on a busy host without resetting a permitted flow (R22): every connected socket's
  * conduit is computed and written into its conntrack entry, entries that conntrack picked up in the
- * wrong direction included, while the table still only observes.
+ * wrong direction included, while the table still only observes. Datagrams of sockets that serve
+ * many need none of it: the kernel's chains judge their next one (rules/table_paths.c,
+ * turned_datagram()).
  */
 #pragma once
 

@@ -2,19 +2,33 @@
 #include "agent/agent.h"
 
 #include "agent/adoption.h"
+#include "agent/attest.h"
+#include "agent/attest_port.h"
 #include "agent/conntrack.h"
 #include "agent/control.h"
+#include "agent/controller_address.h"
+#include "agent/courier_link.h"
+#include "agent/document_store.h"
+#include "agent/documents.h"
+#include "agent/editions.h"
+#include "agent/evidence.h"
 #include "agent/heartbeat.h"
 #include "agent/loading.h"
+#include "agent/log_upload.h"
 #include "agent/metrics.h"
+#include "agent/node_key.h"
+#include "agent/peers.h"
 #include "agent/questions.h"
 #include "agent/repair.h"
+#include "agent/status_report.h"
 #include "agent/store.h"
 #include "agent/telemetry.h"
 #include "agent/usage.h"
+#include "agent/vouch.h"
 #include "agent/watcher.h"
 #include "agent/workload.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -30,16 +44,18 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define LIVE_SIZE_FIRST 65536U
+#define LIVE_SIZE_FIRST     65536U
+#define MEASURE_AT_START_MS 1000
 
 /* --- state on disk ------------------------------------------------------------------------ */
 
-int agent_save(struct agent *a, struct err *err)
+int agent_save_state(struct agent *a, struct err *err)
 {
 	struct store_state st = {
 		.confirmed = a->confirmed.revision,
 		.candidate = a->candidate.revision,
 		.falls_back = a->candidate_falls_back,
+		.borders = a->borders.revision,
 		.last_revision = a->last_revision,
 		.mode = a->mode,
 		.mode_before = a->mode_before,
@@ -47,7 +63,20 @@ int agent_save(struct agent *a, struct err *err)
 		.view_sequence = a->view_kept,
 		.wall_highest = a->wall_highest,
 	};
-	int r = store_state_write(a->store, &st, err);
+
+	(void)snprintf(st.borders_manifest, sizeof(st.borders_manifest), "%s", a->borders.manifest);
+	if (a->confirmed.of_manifest)
+		(void)snprintf(st.confirmed_manifest, sizeof(st.confirmed_manifest), "%s",
+			       a->confirmed.digest);
+	if (a->candidate.of_manifest)
+		(void)snprintf(st.candidate_manifest, sizeof(st.candidate_manifest), "%s",
+			       a->candidate.digest);
+	return store_state_write(a->store, &st, err);
+}
+
+int agent_save(struct agent *a, struct err *err)
+{
+	int r = agent_save_state(a, err);
 
 	if (r >= 0)
 		r = store_numbers_write(a->store, a->conduit_numbers, a->identity_numbers, err);
@@ -67,42 +96,6 @@ void agent_history(struct agent *a, uint64_t revision, const char *digest, const
 	if (!entry || store_history_add(a->store, entry, &err) < 0)
 		log_warn("history: %s", entry ? err.text : "out of memory");
 	json_decref(entry);
-}
-
-static int load_edition(struct agent *a, uint64_t revision, struct edition *ret, struct err *err)
-{
-	struct store_policy texts = {0};
-	int r;
-
-	r = store_policy_read(a->store, revision, &texts, err);
-	if (r < 0)
-		return r;
-	r = loading_policy(a, &texts, &ret->policy, NULL, NULL, err);
-	if (r >= 0) {
-		ret->revision = texts.revision;
-		ret->when = texts.when;
-		(void)snprintf(ret->digest, sizeof(ret->digest), "%s", texts.digest);
-		(void)snprintf(ret->who, sizeof(ret->who), "%s", texts.who);
-		(void)snprintf(ret->reason, sizeof(ret->reason), "%s", texts.reason);
-	}
-	store_policy_done(&texts);
-	return r < 0 ? err_prefix(err, r, "revision %" PRIu64, revision) : 0;
-}
-
-static int load_policies(struct agent *a, const struct store_state *st, struct err *err)
-{
-	int r;
-
-	a->last_revision = st->last_revision;
-	if (!st->confirmed)
-		return loading_empty_policy(a, &a->confirmed.policy, err);
-	r = load_edition(a, st->confirmed, &a->confirmed, err);
-	if (r < 0 || !st->candidate)
-		return r;
-	r = load_edition(a, st->candidate, &a->candidate, err);
-	if (r >= 0)
-		a->candidate_falls_back = st->falls_back;
-	return r;
 }
 
 static void load_mode(struct agent *a, const struct store_state *st)
@@ -136,16 +129,21 @@ static int load_disk(struct agent *a, struct err *err)
 
 	r = store_open(a->config.state_dir, a->config.run_dir, &a->store, err);
 	if (r >= 0)
-		r = store_state_read(a->store, &st, err);
+		r = document_store_open(a->config.state_dir, config_is_signed(&a->config),
+					&a->document_store, err);
 	if (r >= 0)
-		r = load_policies(a, &st, err);
+		r = state_load(a, &st, err);
 	if (r >= 0)
-		r = loading_view_stored(a, st.view_sequence, err);
+		r = editions_load(a, &st, err);
+	/* A signed view may have a smaller number than the one that it took over from. */
+	if (r >= 0)
+		r = loading_view_stored(a, config_is_signed(&a->config) ? 0 : st.view_sequence,
+					err);
 	if (r >= 0)
 		r = load_numbers(a, err);
 	if (r >= 0)
 		load_mode(a, &st);
-	return r;
+	return r < 0 ? r : documents_new(a, &a->documents, err);
 }
 
 /* --- the kernel --------------------------------------------------------------------------- */
@@ -178,7 +176,7 @@ static int start_kernel(struct agent *a, struct err *err)
 		return r;
 	a->shape.levels = a->applied->shape.levels;
 	a->shape.live_size = a->applied->shape.live_size;
-	return nft_check_chains(a->nft, &a->shape, &a->enforcing, err);
+	return nft_is_judging(a->nft, &a->shape, &a->enforcing, err);
 }
 
 /* What the kernel did with the candidate while nobody ran. */
@@ -195,24 +193,31 @@ static int settle_candidate(struct agent *a, struct err *err)
 		return 0;
 	}
 	if (on && left) {
+		/* It cuts at its own borders for as long as it is there. */
+		agent_borders_of(a, &a->candidate);
+		edition_done(&a->departing);
 		a->candidate_on = true;
+		if (!a->candidate_falls_back.s)
+			a->candidate_falls_back.s = wall_now().s + (int64_t)(left / 1000);
 		a->candidate_ends.ns = mono_now().ns + (int64_t)left * 1000000;
 		return 0;
 	}
 	if (on) {
 		log_info("revision %" PRIu64 " was being confirmed; finishing",
 			 a->candidate.revision);
-		edition_done(&a->confirmed);
+		edition_done(&a->departing);
+		a->departing = a->confirmed;
 		a->confirmed = a->candidate;
-		memset(&a->candidate, 0, sizeof(a->candidate));
 		a->doubling = true;
 	} else {
 		log_warn("revision %" PRIu64 " was not confirmed in time; the kernel fell back",
 			 a->candidate.revision);
 		agent_history(a, a->candidate.revision, a->candidate.digest, "kernel",
 			      "not confirmed in time", "rolled_back");
-		edition_done(&a->candidate);
+		edition_done(&a->departing);
+		a->departing = a->candidate;
 	}
+	memset(&a->candidate, 0, sizeof(a->candidate));
 	a->candidate_falls_back.s = 0;
 	return 0;
 }
@@ -237,6 +242,11 @@ static int start_workloads(struct agent *a, struct err *err)
 	if (r >= 0 && a->candidate.policy)
 		r = workloads_set_policy(a->workloads, SLOT_B, a->candidate.policy, a->view,
 					 &a->config.essentials, err);
+	if (r >= 0)
+		r = evidence_open(a, &a->evidence, err);
+	/* What was closed or claimed by an executable's digest stays so through a restart. */
+	if (r >= 0)
+		evidence_settle(a->evidence, MEASURE_AT_START_MS);
 	return r;
 }
 
@@ -279,6 +289,9 @@ static int start_ruleset(struct agent *a, struct err *err)
 {
 	int r;
 
+	r = agent_mode_recover(a, err);
+	if (r < 0)
+		return r;
 	/* Before anything gets a number: those that flows carry, and those of revoked conduits. */
 	agent_numbers_hold(a);
 	r = store_overlay_read(a->store, a->conduit_numbers, &a->overlay, err);
@@ -286,6 +299,10 @@ static int start_ruleset(struct agent *a, struct err *err)
 		r = settle_candidate(a, err);
 	if (r >= 0)
 		r = start_workloads(a, err);
+	if (r >= 0 && a->documents)
+		r = documents_load(a->documents, err);
+	if (r >= 0)
+		agent_borders_recall(a);
 	if (r >= 0)
 		r = agent_reconcile_now(a, DIRTY_POLICY | DIRTY_HOST | DIRTY_SHAPE, err);
 	if (r >= 0)
@@ -310,12 +327,14 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
 
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *user)
 {
+	struct agent *a = user;
 	struct err err = {{0}};
 
 	(void)s;
 	(void)si;
-	(void)loading_view(user, &err);
-	agent_touch(user, DIRTY_HOST | DIRTY_POLICY);
+	(void)loading_view(a, &err);
+	documents_tick(a->documents);
+	agent_touch(a, DIRTY_HOST | DIRTY_POLICY);
 	return 0;
 }
 
@@ -345,6 +364,66 @@ static int start_loop(struct agent *a, struct err *err)
 	return r < 0 ? err_set(err, -r, "event loop: %s", strerror(-r)) : 0;
 }
 
+static void on_record(void *user, const json_t *record)
+{
+	const struct agent *a = user;
+	size_t len = 0;
+	CLEANUP(freep) char *line = json_text(record, &len);
+
+	if (line && a->log_upload)
+		log_upload_add(a->log_upload, line, len);
+}
+
+/* A node that proves who it is: to the controller, to its peers. */
+static bool has_certificate(const struct agent *a)
+{
+	const struct config *c = &a->config;
+
+	return (a->documents && c->controller_url) ||
+	       (c->svid_cert && c->svid_key && c->svid_bundle);
+}
+
+/*
+ * Connections that are vouched for. Without a certificate nobody is asked or answered, and what
+ * would be asked about is unavailable.
+ */
+static int start_vouching(struct agent *a, struct err *err)
+{
+	int r = 0;
+
+	if (has_certificate(a))
+		r = node_key_new(a, &a->node_key, err);
+	if (r >= 0)
+		r = vouch_open(a, &a->vouch, err);
+	if (r >= 0)
+		r = peers_open(a, &a->peers, err);
+	if (r < 0)
+		return r;
+	peers_answer_by_vouch(a->peers);
+	return attest_open(a, &a->attest, err);
+}
+
+/* Whom documents come from, and who is told. */
+static int start_controller(struct agent *a, struct err *err)
+{
+	int r = 0;
+
+	if (!a->documents)
+		return 0;
+	if (a->config.controller_url) {
+		r = status_report_new(a, &a->report, err);
+		if (r >= 0)
+			r = log_upload_new(a, &a->log_upload, err);
+		if (r >= 0 && telemetry_watch(a->telemetry, on_record, a) < 0)
+			r = err_set(err, ENOSPC, "log upload: too many watchers of decisions");
+		if (r >= 0)
+			r = courier_link_new(a, &a->link, err);
+		if (r >= 0)
+			r = controller_address_start(a->controller_address, err);
+	}
+	return r < 0 ? r : documents_start(a->documents, err);
+}
+
 static int start_parts(struct agent *a, struct err *err)
 {
 	int r;
@@ -356,6 +435,10 @@ static int start_parts(struct agent *a, struct err *err)
 		r = usage_new(a, &a->usage, err);
 	if (r >= 0)
 		r = watcher_new(a, &a->watcher, err);
+	if (r >= 0)
+		r = start_vouching(a, err);
+	if (r >= 0)
+		r = start_controller(a, err);
 	if (r >= 0)
 		r = heartbeat_start(a, err);
 	if (r >= 0)
@@ -388,10 +471,16 @@ int agent_new(struct config *take_config, struct agent **ret, struct err *err)
 
 int agent_start(struct agent *a, struct err *err)
 {
-	int r = start_loop(a, err);
+	int r = controller_address_new(a, &a->controller_address, err);
 
 	if (r >= 0)
+		r = start_loop(a, err);
+	if (r >= 0)
 		r = load_disk(a, err);
+	if (r >= 0)
+		r = controller_address_load(a->controller_address, err);
+	if (r >= 0)
+		r = attest_port_load(a, err);
 	if (r >= 0)
 		r = conntrack_open(&a->conntrack, err);
 	if (r >= 0)
@@ -424,10 +513,22 @@ void agent_free(struct agent *a)
 	if (!a)
 		return;
 	/* While every part is there: requests are answered, and who owns something frees it. */
+	documents_end(a->documents);
 	agent_waiters_cancel(a);
 	metrics_free(a->metrics);
 	control_free(a->control);
 	heartbeat_stop(a);
+	/* What follows may still tell them something. */
+	courier_link_free(TAKE_PTR(a->link));
+	log_upload_free(TAKE_PTR(a->log_upload));
+	status_report_free(TAKE_PTR(a->report));
+	attest_free(TAKE_PTR(a->attest));
+	peers_free(TAKE_PTR(a->peers));
+	vouch_free(TAKE_PTR(a->vouch));
+	evidence_free(TAKE_PTR(a->evidence));
+	node_key_free(TAKE_PTR(a->node_key));
+	controller_address_free(TAKE_PTR(a->controller_address));
+	documents_free(TAKE_PTR(a->documents));
 	sd_event_source_disable_unref(a->reconcile_source);
 	watcher_free(a->watcher);
 	usage_free(a->usage);
@@ -442,12 +543,15 @@ void agent_free(struct agent *a)
 	ruleset_free(a->applied);
 	edition_done(&a->confirmed);
 	edition_done(&a->candidate);
+	edition_done(&a->departing);
 	overlay_done(&a->overlay);
 	view_free(a->view);
 	numbers_free(a->conduit_numbers);
 	numbers_free(a->identity_numbers);
 	store_free(a->store);
+	document_store_free(a->document_store);
 	free(a->view_error);
+	free(a->state_problem);
 	free(a->drift);
 	config_done(&a->config);
 	sd_event_unref(a->event);

@@ -23,13 +23,24 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+struct attest;
 struct conntrack;
 struct control;
+struct controller_address;
+struct courier_link;
+struct document_store;
+struct documents;
+struct evidence;
+struct log_upload;
 struct metrics;
+struct node_key;
+struct peers;
 struct questions;
+struct status_report;
 struct store;
 struct telemetry;
 struct usage;
+struct vouch;
 struct watcher;
 struct workloads;
 
@@ -38,6 +49,9 @@ struct edition {
 	struct policy *policy;
 	struct generation *gen;
 	uint64_t revision;
+	/* This run's own number: revisions of manifests and those of `apply` may be the same. */
+	uint64_t serial;
+	bool of_manifest; /* signed: revision and digest are the manifest's */
 	char digest[65];
 	char who[64];
 	char reason[256];
@@ -70,15 +84,16 @@ struct waiter {
 struct job {
 	struct plan *plan;
 	struct ruleset *target;
-	struct generation *confirmed, *candidate; /* new ones, owned until done; NULL = kept */
-	uint64_t confirmed_revision, candidate_revision; /* that they were compiled from */
-	unsigned dirty;                                  /* that it makes clean */
+	struct generation *confirmed, *candidate;    /* new ones, owned until done; NULL = kept */
+	uint64_t confirmed_serial, candidate_serial; /* editions they were compiled from */
+	unsigned dirty;                              /* that it makes clean */
 	struct nft_apply_input input;
 	struct nft_apply *apply;
 	uint64_t view_sequence; /* compiled from */
 	sd_event_source *next_step;
 	struct cut_list cut;
 	bool owners_changed;
+	bool asks_more; /* conduits ask that did not: flows may run on them */
 };
 
 struct agent {
@@ -88,6 +103,7 @@ struct agent {
 	struct nft *nft;
 	struct nft_monitor *monitor;
 	struct store *store;
+	struct document_store *document_store;
 	struct workloads *workloads;
 	struct queue *queue;
 	struct questions *questions;
@@ -98,10 +114,35 @@ struct agent {
 	struct watcher *watcher;
 	struct metrics *metrics;
 	struct usage *usage;
+	/* With `trust` only, NULL otherwise; the link only with a controller. */
+	struct documents *documents;
+	struct courier_link *link;
+	struct controller_address *controller_address;
+	struct node_key *node_key; /* also without a controller, where `svid` names files */
+	struct peers *peers;
+	struct attest *attest;
+	struct vouch *vouch;
+	struct evidence *evidence;
+	struct status_report *report;
+	struct log_upload *log_upload;
 
 	struct numbers *conduit_numbers, *identity_numbers;
 	struct edition confirmed, candidate; /* candidate.policy NULL = none */
-	bool candidate_on;                   /* the kernel's switch was set for it */
+	/*
+	 * Numbers in the kernel may have the borders of another policy, too: of the candidate, or
+	 * of the one before while a confirmation is being finished. The next start reads it.
+	 */
+	struct {
+		uint64_t revision; /* 0 = none */
+		char manifest[65]; /* its digest, "" where policy came by `apply` */
+	} borders;
+	/* state.json was lost or damaged: what is known instead, and from where; NULL = it was not
+	 */
+	char *state_problem;
+	struct edition departing; /* that policy, until the start has compiled with it */
+	uint64_t last_serial;     /* of editions */
+	char fell_back[256];      /* why the last candidate was given up */
+	bool candidate_on;        /* the kernel's switch was set for it */
 	struct wall candidate_falls_back;
 	struct mono candidate_ends; /* the same, by the clock that the kernel counts with */
 	bool replacing;             /* a policy is on its way in, without probation */
@@ -137,10 +178,15 @@ struct agent {
 	uint64_t repairs;
 	uint64_t last_revision;
 	struct mono heartbeat_last, started;
+	struct mono alive_last; /* agent_alive was renewed; 0 = no beat yet */
 	struct wall wall_last;
 	struct mono boottime_last;
 	struct wall wall_highest; /* newest wall time seen, kept across restarts */
-	struct wall next_change;  /* a window opens or a lease ends */
+	struct mono wall_leapt;   /* heartbeat_raise() */
+	struct mono
+		wall_raised; /* boot time when wall_highest was last the time; heartbeat_time() */
+	struct wall next_change; /* a window opens or a lease ends */
+	struct wall change_kept; /* the one at which the time was written down */
 	bool clock_trusted;
 };
 
@@ -154,9 +200,17 @@ void agent_freep(struct agent **a);
 
 /* Writes state.json. */
 int agent_save(struct agent *a, struct err *err);
+int agent_save_state(struct agent *a, struct err *err); /* without the numbers */
 /* A line of `bailiwick history`; failures are logged. */
 void agent_history(struct agent *a, uint64_t revision, const char *digest, const char *who,
 		   const char *reason, const char *outcome);
+
+/* --- heartbeat.c --- */
+/*
+ * The time by which rules, grants, leases, modes and documents end: max(wall clock, highest seen,
+ * release). A clock that was set back reopens nothing.
+ */
+struct wall agent_now(const struct agent *a);
 
 /* --- overlay.c --- */
 void agent_overlay_drop(struct agent *a, size_t revoked_index);
@@ -215,11 +269,20 @@ int agent_confirm_finish(struct agent *a, reconciled call, void *user, struct er
 void agent_confirm_retry(struct agent *a);
 void agent_candidate_tick(struct agent *a);
 int agent_candidate_confirm(struct agent *a, reconciled call, void *user, struct err *err);
+#define CANDIDATE_NOT_IN_TIME "not confirmed in time"
 int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, void *user,
 			     struct err *err);
 void edition_done(struct edition *e);
+void agent_borders_of(struct agent *a, const struct edition *e);
+/*
+ * At a start, before the first reconciliation: what the kernel's numbers were compiled from when
+ * the last run ended in the middle of a change. Their flows are then classified again, not cut.
+ */
+void agent_borders_recall(struct agent *a);
 
 /* --- modes.c --- */
+/* Where state.json is lost: what the kernel does now is what was last said. */
+int agent_mode_recover(struct agent *a, struct err *err);
 int agent_mode_set(struct agent *a, enum node_mode mode, int64_t seconds, bool force,
 		   reconciled call, void *user, struct err *err);
 void agent_mode_tick(struct agent *a, struct wall now);

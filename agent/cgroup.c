@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define MOUNTINFO_MAX (4U << 20)
+#define FDS_MAX       256  /* directories that are kept open */
 #define FILEID_KERNFS 0xfe /* linux/exportfs.h, not exported to user space */
 
 struct cgroup_tree {
@@ -29,9 +30,12 @@ struct cgroup_tree {
 	char *root_path;  /* below the mount */
 	struct cgroup *root;
 	struct map *by_id, *by_path;
+	uint64_t above[CGROUP_LEVEL_MAX]; /* what holds the root, by level */
+	uint64_t above_of;                /* the root that this was found for; 0: for none */
 	struct cgroup_watcher *watcher;
 	const struct cgroup_handler *handler;
 	uint64_t lost;
+	uint32_t fd_count;
 	bool overflow;
 };
 
@@ -63,6 +67,7 @@ const char *cgroup_below_root(const struct cgroup_tree *t, const struct cgroup *
 
 static void node_free(struct cgroup *c)
 {
+	closep(&c->fd);
 	free(c->path);
 	free(c->data);
 	free(c);
@@ -94,6 +99,7 @@ static void remove_node(struct cgroup_tree *t, struct cgroup *c)
 	(void)map_del(t->by_id, &c->id, sizeof(c->id));
 	(void)map_del_str(t->by_path, c->path);
 	unlink_node(t, c);
+	t->fd_count -= c->fd >= 0;
 	node_free(c);
 }
 
@@ -118,6 +124,7 @@ static struct cgroup *add_node(struct cgroup_tree *t, struct cgroup *parent, con
 		goto lost;
 	c->directory = (struct cgroup_watch){.cgroup = c, .wd = -1};
 	c->events = (struct cgroup_watch){.cgroup = c, .wd = -1, .populated = true};
+	c->fd = -1;
 	c->id = st->st_ino;
 	c->owner = st->st_uid;
 	c->path = mem_strdup(path);
@@ -223,7 +230,7 @@ static void read_children(struct cgroup_tree *t, struct cgroup *c, bool fresh)
 		return;
 	}
 	while ((e = readdir(dir)) != NULL)
-		if (e->d_type == DT_DIR && e->d_name[0] != '.')
+		if (e->d_type == DT_DIR && !str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
 			read_child(t, c, e->d_name, fresh);
 	(void)closedir(dir);
 }
@@ -252,6 +259,18 @@ static uint8_t level_of(const struct cgroup_tree *t, const char *path)
 }
 
 /*
+ * A manager makes the cgroup as root, and gives it to the user when it starts his process, which is
+ * before he can make any cgroup below (R39).
+ */
+static void look_at_owner(const struct cgroup_tree *t, struct cgroup *c)
+{
+	struct stat st;
+
+	if (c->owner == 0 && stat_path(t, c->path, &st) == 0 && st.st_ino == c->id)
+		c->owner = st.st_uid;
+}
+
+/*
  * Makes what is known of one path agree with the file system. Returns its node, or NULL when there
  * is none or it is not to be known.
  */
@@ -272,6 +291,7 @@ static struct cgroup *look(struct cgroup_tree *t, const char *path, bool *ret_ad
 		parent = parent_of(t, path);
 		if (parent == NULL || !descend(t, parent))
 			return NULL;
+		look_at_owner(t, parent);
 	}
 	known = add_node(t, parent, path, &st);
 	if (known == NULL)
@@ -395,7 +415,7 @@ static int read_fd_path(int fd, char *ret_path, size_t size)
 	return 0;
 }
 
-static int open_by_id(const struct cgroup_tree *t, uint64_t id)
+int cgroup_open(const struct cgroup_tree *t, uint64_t id)
 {
 	union {
 		struct file_handle handle;
@@ -410,7 +430,7 @@ static int open_by_id(const struct cgroup_tree *t, uint64_t id)
 
 int cgroup_path_of(const struct cgroup_tree *t, uint64_t id, char *ret_path, size_t size)
 {
-	CLEANUP(closep) int fd = id != 0 ? open_by_id(t, id) : -ESTALE;
+	CLEANUP(closep) int fd = id != 0 ? cgroup_open(t, id) : -ESTALE;
 	size_t mount_len = strlen(t->mount_real);
 	char path[CGROUP_PATH_MAX];
 	const char *below;
@@ -483,6 +503,60 @@ static size_t next_prefix(const char *path, size_t len)
 	return len + strcspn(path + len, "/");
 }
 
+/* By walking down the path. */
+static void find_line(const struct cgroup_tree *t, const char *path, uint64_t *ret_ids,
+		      size_t count)
+{
+	char prefix[CGROUP_PATH_MAX];
+	size_t len = 0;
+
+	memset(ret_ids, 0, count * sizeof(*ret_ids));
+	while (path[len] != '\0') {
+		uint8_t level;
+
+		len = next_prefix(path, len);
+		memcpy(prefix, path, len);
+		prefix[len] = '\0';
+		level = level_of(t, prefix);
+		if (level <= count)
+			ret_ids[level - 1] = cgroup_id_of(t, prefix);
+	}
+}
+
+/* As long as the root is the same directory, so is everything that holds it. */
+static void known_line(struct cgroup_tree *t, const struct cgroup *c, uint64_t *ret_ids,
+		       size_t count)
+{
+	if (t->above_of != t->root->id) {
+		find_line(t, t->root_path, t->above, ARRAY_LEN(t->above));
+		t->above_of = t->root->id;
+	}
+	for (size_t i = 0; i < count; i++)
+		ret_ids[i] = i < ARRAY_LEN(t->above) ? t->above[i] : 0;
+	for (; c != NULL; c = c->parent)
+		if (c->level > 0 && c->level <= count)
+			ret_ids[c->level - 1] = c->id;
+}
+
+int cgroup_line_of(struct cgroup_tree *t, uint64_t id, char *ret_path, size_t size,
+		   uint64_t *ret_ids, size_t count)
+{
+	const struct cgroup *c = cgroup_tree_find(t, id);
+	int r;
+
+	if (c == NULL) {
+		r = cgroup_path_of(t, id, ret_path, size);
+		if (r == 0)
+			find_line(t, ret_path, ret_ids, count);
+		return r;
+	}
+	if (strlen(c->path) >= size)
+		return -ENAMETOOLONG;
+	memcpy(ret_path, c->path, strlen(c->path) + 1);
+	known_line(t, c, ret_ids, count);
+	return 0;
+}
+
 static void locate_outside(const struct cgroup_tree *t, struct cgroup_cover *cover)
 {
 	char prefix[CGROUP_PATH_MAX];
@@ -519,15 +593,55 @@ static struct cgroup *locate_below(struct cgroup_tree *t, const char *path)
 	return c;
 }
 
+/*
+ * Whether a known cgroup is still there. From its own directory that is one name to look up and not
+ * every part of the path, each of which costs the kernel a lock: this is asked for every
+ * connection. In a directory that was removed nothing is found, and what has the name by then is
+ * another directory.
+ */
+static bool is_there(struct cgroup_tree *t, struct cgroup *c)
+{
+	struct stat st;
+	int fd;
+
+	if (c->fd >= 0)
+		return fstatat(c->fd, "cgroup.procs", &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (stat_path(t, c->path, &st) < 0 || st.st_ino != c->id)
+		return false;
+	if (t->fd_count == FDS_MAX)
+		return true;
+	fd = openat(t->mount_fd, c->path[0] == '\0' ? "." : c->path,
+		    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	if (fstat(fd, &st) < 0 || st.st_ino != c->id) {
+		(void)close(fd);
+		return false;
+	}
+	c->fd = fd;
+	t->fd_count++;
+	return true;
+}
+
 int cgroup_tree_locate(struct cgroup_tree *t, uint64_t id, struct cgroup_cover *ret_cover)
 {
 	struct cgroup *c = cgroup_tree_find(t, id);
 	int r;
 
-	*ret_cover = (struct cgroup_cover){0};
-	if (c != NULL)
+	/* Field by field: the path is four kilobytes, and this is asked for every connection. */
+	ret_cover->known = NULL;
+	ret_cover->outside = false;
+	ret_cover->outside_id = 0;
+	ret_cover->outside_level = 0;
+	ret_cover->path[0] = '\0';
+	if (c != NULL) {
 		memcpy(ret_cover->path, c->path, strlen(c->path) + 1);
-	else if ((r = cgroup_path_of(t, id, ret_cover->path, sizeof(ret_cover->path))) < 0)
+		/* So do the paths above lead to what they did, and one look is enough. */
+		if (is_there(t, c)) {
+			ret_cover->known = c;
+			return 0;
+		}
+	} else if ((r = cgroup_path_of(t, id, ret_cover->path, sizeof(ret_cover->path))) < 0)
 		return r;
 	if (!path_is_within(ret_cover->path, t->root_path, strlen(t->root_path))) {
 		locate_outside(t, ret_cover);

@@ -52,6 +52,7 @@ struct cgroup {
 	bool delegated; /* strictly below a cgroup that belongs to a user (R39) */
 	uid_t owner;
 	bool walked; /* scratch of the walk */
+	int fd;      /* its directory, of those that are asked about often; -1 = none */
 	struct cgroup_watch directory, events;
 	void *data; /* handler's data_size bytes, zero at first */
 };
@@ -111,6 +112,15 @@ int cgroup_tree_locate(struct cgroup_tree *t, uint64_t id, struct cgroup_cover *
 
 /* Path below the mount by id, by open_by_handle_at(). -ESTALE when it is gone. */
 int cgroup_path_of(const struct cgroup_tree *t, uint64_t id, char *ret_path, size_t size);
+/*
+ * The same path, and the ids of the cgroup and of all that hold it, by level below the real root:
+ * the first is at level 1. Of a known cgroup from memory, without a look at the file system: ids
+ * are not used again and cgroups are not renamed, so it is true of one that is gone by now.
+ */
+int cgroup_line_of(struct cgroup_tree *t, uint64_t id, char *ret_path, size_t size,
+		   uint64_t *ret_ids, size_t count);
+/* Its directory; -ESTALE when it is gone. */
+int cgroup_open(const struct cgroup_tree *t, uint64_t id);
 /* Id by path (absolute, or below the mount); 0 when there is none. */
 uint64_t cgroup_id_of(const struct cgroup_tree *t, const char *path);
 int cgroup_mount_fd(const struct cgroup_tree *t);

@@ -18,6 +18,8 @@
 #define KEY_UNIT        'u' /* value: list of claims */
 #define KEY_SLICE       's' /* value: list of claims */
 #define KEY_PATH        'p' /* value: list of claims */
+#define KEY_CONTAINER   'c' /* value: list of claims */
+#define KEY_POD         'o' /* value: list of claims */
 #define KEY_UID         'i' /* value: list of claims by a uid alone */
 #define KEY_ABOVE_SLICE 'S' /* a slice selector names something strictly below this slice */
 #define KEY_ABOVE_PATH  'P' /* a cgroup selector names something strictly below this path */
@@ -35,7 +37,7 @@ struct claims {
 	struct map *lists; /* key -> struct claim_list, owned */
 	struct map *marks; /* key -> borrowed pointer */
 	struct claim_list pathless;
-	bool any_unit, any_essential, any_uid_only;
+	bool any_unit, any_container, any_essential, any_uid_only;
 	const struct claim_names *names; /* during claims_new() only */
 	void (*problem)(void *user, const char *text);
 	void *problem_user;
@@ -79,7 +81,7 @@ struct claim *claims_at(struct claims *c, size_t index)
 
 bool claim_is_conditional(const struct claim *c)
 {
-	return c->exe != NULL || c->has_gid;
+	return c->exe != NULL || c->has_gid || c->has_sha256 || c->has_fsverity;
 }
 
 /* --- keys ------------------------------------------------------------------------------------ */
@@ -249,6 +251,23 @@ static int index_path(struct claims *c, const char *path, uint32_t claim)
 	return r < 0 ? r : list_put(c, KEY_PATH, normal, strlen(normal), claim);
 }
 
+/* The uid of a pod in one spelling, whichever the policy has; it was looked at in take_pod(). */
+static int index_pod(struct claims *c, const char *uid, uint32_t claim)
+{
+	char normal[CONTAINER_POD_MAX];
+
+	c->any_container = true;
+	if (!container_pod_uid(uid, strlen(uid), normal))
+		return 0;
+	return list_put(c, KEY_POD, normal, strlen(normal), claim);
+}
+
+static int index_container(struct claims *c, const char *id, uint32_t claim)
+{
+	c->any_container = true;
+	return list_put(c, KEY_CONTAINER, id, strlen(id), claim);
+}
+
 static int index_claim(struct claims *c, uint32_t number)
 {
 	const struct claim *claim = &c->claims[number];
@@ -264,6 +283,10 @@ static int index_claim(struct claims *c, uint32_t number)
 			r = index_slice(c, value, number);
 		else if (e->selectors[i].kind == SELECTOR_CGROUP)
 			r = index_path(c, value, number);
+		else if (e->selectors[i].kind == SELECTOR_CONTAINER)
+			r = index_container(c, value, number);
+		else if (e->selectors[i].kind == SELECTOR_POD)
+			r = index_pod(c, value, number);
 	}
 	if (r < 0 || !claim->pathless)
 		return r;
@@ -325,34 +348,63 @@ static enum taken take_exe(struct claims *c, struct claim *claim, const char *pa
 	return TAKEN;
 }
 
+static enum taken take_place(struct claims *c, struct claim *claim, const char *value, bool good,
+			     const char *what)
+{
+	claim->pathless = false;
+	if (good)
+		return TAKEN;
+	tell(c, claim, what, value);
+	return TAKEN_NOT;
+}
+
+static enum taken take_digest(struct claims *c, struct claim *claim, const char *hex,
+			      uint8_t digest[CLAIM_DIGEST_LEN], bool *has)
+{
+	uint8_t bytes[CLAIM_DIGEST_LEN];
+
+	if (!hex_parse(hex, bytes, sizeof(bytes))) {
+		tell(c, claim, "no SHA-256 of 64 hexadecimal digits:", hex);
+		return TAKEN_NOT;
+	}
+	if (*has && memcmp(digest, bytes, sizeof(bytes)) != 0) {
+		tell(c, claim, "another digest is named beside", hex);
+		return TAKEN_NOT;
+	}
+	memcpy(digest, bytes, sizeof(bytes));
+	*has = true;
+	return TAKEN;
+}
+
 static enum taken take_selector(struct claims *c, struct claim *claim, const struct selector *s)
 {
-	char normal[CLAIM_PATH_MAX];
+	char normal[CLAIM_PATH_MAX], pod[CONTAINER_POD_MAX];
 
 	switch (s->kind) {
 	case SELECTOR_UNIT:
 	case SELECTOR_SLICE:
-		claim->pathless = false;
-		return TAKEN;
+		return take_place(c, claim, s->value, true, "");
 	case SELECTOR_CGROUP:
-		claim->pathless = false;
-		if (claim_path_normalize(s->value, normal) >= 0)
-			return TAKEN;
-		tell(c, claim, "no path below the cgroup root:", s->value);
-		return TAKEN_NOT;
+		return take_place(c, claim, s->value, claim_path_normalize(s->value, normal) >= 0,
+				  "no path below the cgroup root:");
+	case SELECTOR_CONTAINER:
+		return take_place(c, claim, s->value, container_id_ok(s->value),
+				  "no container ID of 64 hexadecimal digits:");
+	case SELECTOR_POD:
+		return take_place(c, claim, s->value,
+				  container_pod_uid(s->value, strlen(s->value), pod),
+				  "no uid of a pod:");
 	case SELECTOR_USER:
 		return take_user(c, claim, s->value);
 	case SELECTOR_GROUP:
 		return take_group(c, claim, s->value);
 	case SELECTOR_EXE:
 		return take_exe(c, claim, s->value);
-	case SELECTOR_CONTAINER:
-	case SELECTOR_POD:
 	case SELECTOR_EXE_SHA256:
+		return take_digest(c, claim, s->value, claim->sha256, &claim->has_sha256);
 	case SELECTOR_FSVERITY:
-		break;
+		return take_digest(c, claim, s->value, claim->fsverity, &claim->has_fsverity);
 	}
-	tell(c, claim, "not available on this node yet:", selector_name(s->kind));
 	return TAKEN_NOT;
 }
 
@@ -457,6 +509,7 @@ void claim_place_init(struct claim_place *ret_place, const char *path)
 {
 	ret_place->path = path;
 	unit_place_parse(path, &ret_place->unit);
+	container_place_parse(path, &ret_place->container);
 }
 
 /* Depth (components below the cgroup root) at which one selector begins to hold; -1 = it does not.
@@ -504,6 +557,57 @@ static int unit_depth(const struct claim_place *place, const char *selector, boo
 	return place->unit.unit_depth;
 }
 
+/*
+ * Without root the ID is the user's own word: it stands for processes of that user, or of those
+ * that the user may become in a container, and so the entry must name one (R39). Never for root:
+ * programs that are setuid run wherever the user likes.
+ */
+static int container_depth(const struct claim *claim, const struct claim_place *place,
+			   const char *selector)
+{
+	const struct container_place *c = &place->container;
+
+	if (c->depth == 0 || !str_eq(c->id, selector))
+		return -1;
+	return !c->rootless || (claim->has_uid && claim->uid != 0) ? c->depth : -1;
+}
+
+static int pod_depth(const struct claim_place *place, const char *selector)
+{
+	const struct container_place *c = &place->container;
+	char normal[CONTAINER_POD_MAX];
+
+	return c->pod_depth > 0 && container_pod_uid(selector, strlen(selector), normal) &&
+			       str_eq(c->pod_uid, normal)
+		       ? c->pod_depth
+		       : -1;
+}
+
+/* Depth as above; 0 for selectors that are not about the path. */
+static int selector_depth(const struct claim *claim, const struct claim_place *place,
+			  const struct selector *s, bool *ret_socket)
+{
+	switch (s->kind) {
+	case SELECTOR_UNIT:
+		return unit_depth(place, s->value, ret_socket);
+	case SELECTOR_SLICE:
+		return slice_depth(place, s->value);
+	case SELECTOR_CGROUP:
+		return path_depth(place, s->value);
+	case SELECTOR_CONTAINER:
+		return container_depth(claim, place, s->value);
+	case SELECTOR_POD:
+		return pod_depth(place, s->value);
+	case SELECTOR_USER:
+	case SELECTOR_GROUP:
+	case SELECTOR_EXE:
+	case SELECTOR_EXE_SHA256:
+	case SELECTOR_FSVERITY:
+		break;
+	}
+	return 0;
+}
+
 /* Whether all path selectors hold here and not all of them one level up. */
 static bool is_anchored(const struct claim *c, const struct claim_place *place, bool *ret_socket)
 {
@@ -511,23 +615,20 @@ static bool is_anchored(const struct claim *c, const struct claim_place *place, 
 
 	*ret_socket = false;
 	for (size_t i = 0; i < c->entry->selector_count; i++) {
-		const struct selector *s = &c->entry->selectors[i];
-		int depth;
+		int depth = selector_depth(c, place, &c->entry->selectors[i], ret_socket);
 
-		if (s->kind == SELECTOR_UNIT)
-			depth = unit_depth(place, s->value, ret_socket);
-		else if (s->kind == SELECTOR_SLICE)
-			depth = slice_depth(place, s->value);
-		else if (s->kind == SELECTOR_CGROUP)
-			depth = path_depth(place, s->value);
-		else
-			continue;
 		if (depth < 0)
 			return false;
 		if (depth > deepest)
 			deepest = depth;
 	}
 	return deepest == place->unit.depth;
+}
+
+static bool is_about_path(enum selector_kind kind)
+{
+	return kind == SELECTOR_UNIT || kind == SELECTOR_SLICE || kind == SELECTOR_CGROUP ||
+	       kind == SELECTOR_CONTAINER || kind == SELECTOR_POD;
 }
 
 static int anchored_in(const struct claims *c, const struct claim_list *l, enum selector_kind first,
@@ -541,7 +642,8 @@ static int anchored_in(const struct claims *c, const struct claim_list *l, enum 
 		/* A claim with several path selectors is in several lists; the first kind counts.
 		 */
 		for (size_t k = 0; k < claim->entry->selector_count; k++)
-			if (claim->entry->selectors[k].kind < first)
+			if (is_about_path(claim->entry->selectors[k].kind) &&
+			    claim->entry->selectors[k].kind < first)
 				counted = true;
 		if (counted || !is_anchored(claim, place, &socket))
 			continue;
@@ -591,6 +693,12 @@ int claims_anchored(const struct claims *c, const struct claim_place *place, cla
 	if (r == 0)
 		r = anchored_in(c, list_find(c, KEY_PATH, place->path), SELECTOR_CGROUP, place, fn,
 				user);
+	if (r == 0 && place->container.depth > 0)
+		r = anchored_in(c, list_find(c, KEY_CONTAINER, place->container.id),
+				SELECTOR_CONTAINER, place, fn, user);
+	if (r == 0 && place->container.pod_depth > 0)
+		r = anchored_in(c, list_find(c, KEY_POD, place->container.pod_uid), SELECTOR_POD,
+				place, fn, user);
 	return r;
 }
 
@@ -630,19 +738,28 @@ bool claims_have_pathless(const struct claims *c)
 
 bool claims_open_below(const struct claims *c, const struct claim_place *place)
 {
-	if (mark_find(c, KEY_ABOVE_PATH, place->path) != NULL)
+	if (mark_find(c, KEY_ABOVE_PATH, place->path) != NULL ||
+	    (c->any_container && container_may_be_below(place->path)))
 		return true;
 	if (!unit_place_is_slice(&place->unit))
 		return false;
-	/* A new unit may be anything that its executable says. */
-	return c->any_unit || claims_have_pathless(c) ||
+	/*
+	 * A new unit may be anything that its executable says. Or one that an essential names: if
+	 * its slice were nobody's, its first packets would be, too.
+	 */
+	return c->any_unit || c->any_essential || claims_have_pathless(c) ||
 	       mark_find(c, KEY_ABOVE_SLICE, place->unit.slice) != NULL;
 }
 
 bool claims_look_below(const struct claims *c, const struct claim_place *place)
 {
+	/*
+	 * A unit goes on being entered itself although podman may make a container in it: nothing
+	 * stays in such a unit beside the container and its monitor, and every other unit of the
+	 * host would be a question for ever.
+	 */
 	return claims_have_pathless(c) || claims_open_below(c, place) ||
-	       (c->any_essential && unit_place_is_slice(&place->unit));
+	       (c->any_container && container_may_be_in_unit(place->path));
 }
 
 const char *claims_essential_unit(const struct claims *c, const struct claim_place *place)

@@ -4,11 +4,12 @@
  * anything below it be claimed". Pure: names of users and groups are resolved through a callback.
  *
  * An entry of a workload is one claim. It is anchored at the topmost cgroup where all its path
- * selectors (unit, slice, cgroup) hold; an entry without any is `pathless` and holds wherever its
- * processes are (exe, group) or everywhere (user alone).
+ * selectors (unit, slice, cgroup, container, pod) hold; an entry without any is `pathless` and
+ * holds wherever its processes are (exe, exe_sha256, fsverity, group) or everywhere (user alone).
  */
 #pragma once
 
+#include "agent/container.h"
 #include "agent/unit.h"
 #include "base/err.h"
 #include "rules/essentials.h"
@@ -19,16 +20,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLAIMS_MAX     200000
-#define CLAIM_PATH_MAX 4096
+#define CLAIMS_MAX       200000
+#define CLAIM_PATH_MAX   4096
+#define CLAIM_DIGEST_LEN 32
 
 struct claim {
 	uint32_t identity;                  /* index in the policy */
 	const struct workload_entry *entry; /* borrowed from the policy */
 	bool has_uid, has_gid;
 	uint32_t uid, gid;
-	const char *exe; /* absolute path, borrowed; NULL = any */
-	bool placed;     /* false: policy lets the identity run here, the view does not place it */
+	const char *exe;               /* absolute path, borrowed; NULL = any */
+	bool has_sha256, has_fsverity; /* of the executable */
+	uint8_t sha256[CLAIM_DIGEST_LEN], fsverity[CLAIM_DIGEST_LEN];
+	bool placed; /* false: policy lets the identity run here, the view does not place it */
 	bool pathless;
 	bool seen; /* scratch of the caller: a cgroup has it */
 };
@@ -65,6 +69,7 @@ bool claim_is_conditional(const struct claim *c);
 struct claim_place {
 	const char *path;
 	struct unit_place unit;
+	struct container_place container;
 };
 void claim_place_init(struct claim_place *ret_place, const char *path);
 
@@ -74,16 +79,19 @@ typedef int (*claim_fn)(void *user, uint32_t claim);
 typedef int (*claim_anchor_fn)(void *user, uint32_t claim, bool ingress_only);
 int claims_anchored(const struct claims *c, const struct claim_place *place, claim_anchor_fn fn,
 		    void *user);
-/* Claims that only their processes (exe, group) tell. */
+/* Claims that only their processes (executable, group) tell. */
 int claims_pathless(const struct claims *c, claim_fn fn, void *user);
 /* Claims of a uid alone. */
 int claims_of_uid(const struct claims *c, uint32_t uid, claim_fn fn, void *user);
 bool claims_have_uid_only(const struct claims *c);
 bool claims_have_pathless(const struct claims *c);
 
-/* Whether a claim may be anchored strictly below: then this cgroup is not entered itself (R24). */
+/*
+ * Whether a claim may be anchored strictly below, or be a unit that an essential names: then this
+ * cgroup is not entered itself (R24).
+ */
 bool claims_open_below(const struct claims *c, const struct claim_place *place);
-/* Whether cgroups strictly below must be known at all: claims, or units that essentials name. */
+/* Whether cgroups strictly below must be known at all. */
 bool claims_look_below(const struct claims *c, const struct claim_place *place);
 /* The unit that an essential names and this cgroup is (foo.socket is foo.service too), or NULL. */
 const char *claims_essential_unit(const struct claims *c, const struct claim_place *place);

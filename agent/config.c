@@ -75,54 +75,6 @@ static void take_labels(struct reading *rd, const struct yaml_tree_node *n)
 	reading_list(rd, n, take_label);
 }
 
-static void take_directory(struct reading *rd, const struct yaml_tree_node *n)
-{
-	reading_path(rd, n, &rd->c->directory);
-}
-
-static void take_url(struct reading *rd, const struct yaml_tree_node *n)
-{
-	const char *text = reading_scalar(rd, n, "an https URL");
-
-	if (text && !str_starts(text, "https://"))
-		reading_wrong(rd, n, "https://host:port",
-			      "the controller is reached over https only");
-	else if (text)
-		reading_set(rd, &rd->c->controller_url, text);
-}
-
-static void take_ca(struct reading *rd, const struct yaml_tree_node *n)
-{
-	reading_path(rd, n, &rd->c->controller_ca);
-}
-
-static void take_controller(struct reading *rd, const struct yaml_tree_node *n)
-{
-	static const struct key_rule rules[] = {{"url", take_url}, {"ca", take_ca}};
-
-	reading_map(rd, n, rules, ARRAY_LEN(rules));
-	reading_wrong(rd, n, "source: {directory: ...}",
-		      "a controller as the source is not available on this node yet");
-}
-
-static void take_source(struct reading *rd, const struct yaml_tree_node *n)
-{
-	static const struct key_rule rules[] = {{"directory", take_directory},
-						{"controller", take_controller}};
-
-	reading_map(rd, n, rules, ARRAY_LEN(rules));
-	if (n->kind == YAML_TREE_MAP && yaml_tree_get(n, "directory") &&
-	    yaml_tree_get(n, "controller"))
-		reading_wrong(rd, n, "keep one of the two",
-			      "both a directory and a controller are given");
-}
-
-static void take_trust(struct reading *rd, const struct yaml_tree_node *n)
-{
-	reading_wrong(rd, n, "leave trust: out; a root-owned directory is trusted by its ownership",
-		      "signed documents are not available on this node yet");
-}
-
 static void take_svid_cert(struct reading *rd, const struct yaml_tree_node *n)
 {
 	reading_path(rd, n, &rd->c->svid_cert);
@@ -329,8 +281,8 @@ static const struct key_rule top_rules[] = {
 	{"node", take_node},
 	{"trust_domain", take_trust_domain},
 	{"labels", take_labels},
-	{"source", take_source},
-	{"trust", take_trust},
+	{"source", config_take_source},
+	{"trust", config_take_trust},
 	{"svid", take_svid},
 	{"state_dir", take_state_dir},
 	{"run_dir", take_run_dir},
@@ -362,6 +314,8 @@ int config_parse(struct config *c, const char *file, const char *text, size_t le
 		reading_map(&rd, tree.root, top_rules, ARRAY_LEN(top_rules));
 		if (tree.root->kind == YAML_TREE_MAP && !yaml_tree_get(tree.root, "version"))
 			reading_report(&rd, 1, 1, "\"version\" is missing", "version: 1");
+		if (tree.root->kind == YAML_TREE_MAP)
+			config_check_source(&rd, tree.root);
 	}
 	if (rd.r < 0)
 		return rd.r;
@@ -397,6 +351,7 @@ int config_defaults(struct config *c, struct err *err)
 		{offsetof(struct config, state_dir), "/var/lib/bailiwick"},
 		{offsetof(struct config, run_dir), "/run/bailiwick"},
 		{offsetof(struct config, table), "bailiwick"},
+		{offsetof(struct config, courier_user), CONFIG_COURIER_USER},
 		{offsetof(struct config, metrics_listen), ""},
 	};
 
@@ -437,6 +392,7 @@ void config_done(struct config *c)
 	free(c->directory);
 	free(c->controller_url);
 	free(c->controller_ca);
+	free(c->courier_user);
 	free(c->svid_cert);
 	free(c->svid_key);
 	free(c->svid_bundle);

@@ -23,7 +23,9 @@
 #define CONFIG_PATH_MAX          4096
 #define CONFIG_LABELS_MAX        64
 #define CONFIG_ATTEST_LISTEN_MAX 16
-#define CONFIG_TRUST_KEYS_MAX    16
+#define CONFIG_TRUST_KEYS_MAX    16 /* of a role; KEYRING_MAX */
+#define CONFIG_HOST_MAX          256
+#define CONFIG_COURIER_USER      "bailiwick-courier"
 #define CONFIG_DEFAULT_FILE      "/etc/bailiwick/agent.yaml"
 
 enum decisions_log { DECISIONS_JOURNAL, DECISIONS_STDOUT, DECISIONS_FILE };
@@ -40,9 +42,12 @@ struct config {
 	char *trust_domain; /* NULL: the policy's */
 	char *labels[CONFIG_LABELS_MAX];
 	size_t label_count;
-	char *directory; /* source; exactly one of the two */
+	char *directory; /* source: exactly one of directory and controller_url is not NULL */
 	char *controller_url;
-	char *controller_ca;
+	char *controller_ca;                   /* NULL: the system's authorities */
+	char controller_host[CONFIG_HOST_MAX]; /* of the URL: a name or an address */
+	uint16_t controller_port;
+	char *courier_user; /* may use courier.sock besides root: a name or a number */
 	struct config_trust trust_policy, trust_controller;
 	char *svid_cert, *svid_key, *svid_bundle;
 	char *state_dir, *run_dir;
@@ -79,5 +84,11 @@ int config_parse(struct config *c, const char *file, const char *text, size_t le
 int config_load(struct config *c, const char *file, config_report report, void *user,
 		struct err *err);
 void config_done(struct config *c);
+/* Whether documents are verified: keys for both roles are given. */
+bool config_is_signed(const struct config *c);
+/* --courier-user of the command line. */
+int config_courier_user(struct config *c, const char *text, struct err *err);
+/* Host and port of an https URL. -EINVAL: none, or with what a controller's URL must not have. */
+int config_url_parse(const char *url, char host[CONFIG_HOST_MAX], uint16_t *ret_port);
 /* The effective configuration as YAML (`bailiwickd --check`). */
 void config_format(const struct config *c, struct buf *b);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COURIER_UNIT "bailiwick-courier.service"
+
 static struct essential *essential_new(struct reading *rd, const struct yaml_tree_node *n)
 {
 	struct essentials *e = &rd->c->essentials;
@@ -290,6 +292,55 @@ static void take_kernel_entry(struct reading *rd, const struct yaml_tree_node *n
 static void take_kernel(struct reading *rd, const struct yaml_tree_node *n)
 {
 	reading_list(rd, n, take_kernel_entry);
+}
+
+/* The effective configuration, as --check prints it, has it among the others already. */
+static bool controller_known(const struct config *c, const struct prefix *far)
+{
+	for (size_t i = 0; i < c->essentials.count; i++) {
+		const struct essential *e = &c->essentials.entries[i];
+
+		if (e->direction == ESSENTIAL_OUT && prefix_covers(&e->far, far) &&
+		    e->service.first == c->controller_port && e->by_count == 1 &&
+		    str_eq(e->by[0], COURIER_UNIT))
+			return true;
+	}
+	return false;
+}
+
+static void controller_far(struct reading *rd, const struct yaml_tree_node *n, const char *text)
+{
+	struct essential *e;
+	struct prefix far;
+
+	if (prefix_parse(text, &far) < 0 || controller_known(rd->c, &far))
+		return;
+	e = essential_new(rd, n);
+	if (!e)
+		return;
+	e->direction = ESSENTIAL_OUT;
+	e->far = far;
+	e->service = (struct service){.kind = SERVICE_TCP,
+				      .first = rd->c->controller_port,
+				      .last = rd->c->controller_port};
+	reading_set(rd, &e->why, "controller");
+	reading_set(rd, &e->by[e->by_count++], COURIER_UNIT);
+}
+
+/*
+ * What no policy may cut off, its own undoing: the way to the controller, for the courier's unit
+ * alone (R45). A host name has no address here, so its port is open to that unit wherever it is.
+ */
+void config_add_controller(struct reading *rd, const struct yaml_tree_node *n)
+{
+	struct addr literal;
+
+	if (addr_parse(rd->c->controller_host, &literal) == 0) {
+		controller_far(rd, n, rd->c->controller_host);
+		return;
+	}
+	controller_far(rd, n, "0.0.0.0/0");
+	controller_far(rd, n, "::/0");
 }
 
 void config_take_essentials(struct reading *rd, const struct yaml_tree_node *n)

@@ -2,6 +2,7 @@
 /* Prints the effective configuration back as YAML that config_parse() reads. */
 #include "agent/config.h"
 
+#include "agent/reading.h"
 #include "base/text.h"
 
 #include <netinet/in.h>
@@ -120,7 +121,8 @@ void config_format(const struct config *c, struct buf *b)
 	buf_puts(b, "labels: [");
 	for (size_t i = 0; i < c->label_count; i++)
 		buf_printf(b, "%s\"%s\"", i ? ", " : "", c->labels[i]);
-	buf_printf(b, "]\nsource: {directory: %s}\n", c->directory);
+	buf_puts(b, "]\n");
+	config_format_source(c, b);
 	buf_printf(b, "state_dir: %s\nrun_dir: %s\ncgroup_root: %s\ntable: %s\n", c->state_dir,
 		   c->run_dir, c->cgroup_root ? c->cgroup_root : "auto", c->table);
 	format_attest(c, b);

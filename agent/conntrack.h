@@ -51,7 +51,8 @@ int conntrack_usage(struct ct_usage *ret);
 
 /*
  * NEW events, on a socket of its own. Lost events (ENOBUFS) are counted, not hidden. At most `rate`
- * callbacks a second; the rest is counted in *skipped.
+ * callbacks a second; the rest is counted in skipped: one by one up to five times the rate, above
+ * that by samples, for listening has its price in the kernel.
  */
 struct ct_event_counters {
 	uint64_t seen, skipped, lost;

@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-static const char *const tcp_states[] = {
+/* Of the size that they are copied with: this is read for every attested connection. */
+static const char tcp_states[][CT_STATE_MAX] = {
 	[TCP_CONNTRACK_NONE] = "NONE",         [TCP_CONNTRACK_SYN_SENT] = "SYN_SENT",
 	[TCP_CONNTRACK_SYN_RECV] = "SYN_RECV", [TCP_CONNTRACK_ESTABLISHED] = "ESTABLISHED",
 	[TCP_CONNTRACK_FIN_WAIT] = "FIN_WAIT", [TCP_CONNTRACK_CLOSE_WAIT] = "CLOSE_WAIT",
@@ -135,8 +136,8 @@ static void read_state(const struct nlattr *nest, struct ct_flow *f)
 	    !has(tcp[CTA_PROTOINFO_TCP_STATE], 1))
 		return;
 	state = mnl_attr_get_u8(tcp[CTA_PROTOINFO_TCP_STATE]);
-	if (state < ARRAY_LEN(tcp_states) && tcp_states[state])
-		(void)snprintf(f->state, sizeof(f->state), "%s", tcp_states[state]);
+	if (state < ARRAY_LEN(tcp_states))
+		memcpy(f->state, tcp_states[state], sizeof(f->state));
 }
 
 static void add_counters(const struct nlattr *nest, struct ct_flow *f)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/control.h"
 
+#include "agent/courier_conn.h"
 #include "agent/run_socket.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -68,10 +69,23 @@ static bool is_guest(const struct connection *c)
 	return c->peer.uid != 0;
 }
 
+/*
+ * The courier talks to the outside world. Taken over, it may delay; it must not read who talks to
+ * whom, even where somebody has put it into the group.
+ */
+static bool is_courier(const struct connection *c)
+{
+	uid_t uid;
+
+	return courier_uid(c->control->agent->config.courier_user, &uid) && c->peer.uid == uid;
+}
+
 static bool may_use(const struct connection *c, const struct verb *v)
 {
 	if (c->peer.uid == 0)
 		return true;
+	if (is_courier(c))
+		return false;
 	return !v->changes && in_group(c->fd, &c->peer);
 }
 
@@ -169,7 +183,8 @@ static int queue_line(struct connection *c, const char *line)
 static void send_last(struct request *q, json_t *reply)
 {
 	struct connection *c = q->connection;
-	CLEANUP(freep) char *line = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+	size_t len = 0;
+	CLEANUP(freep) char *line = reply ? json_text(reply, &len) : NULL;
 
 	json_decref(reply);
 	request_free(q);
@@ -218,7 +233,8 @@ int request_stream(struct request *q)
 bool request_line(struct request *q, const json_t *line)
 {
 	struct connection *c = q->connection;
-	CLEANUP(freep) char *text = json_dumps(line, JSON_COMPACT);
+	size_t len = 0;
+	CLEANUP(freep) char *text = json_text(line, &len);
 
 	if (!c || !text)
 		return c != NULL;
@@ -303,8 +319,10 @@ static void dispatch(struct connection *c, json_t *json)
 	q->verb = v->name;
 	if (!may_use(c, v)) {
 		(void)err_set(&err, EPERM, "%s may not use \"%s\": %s", q->who, name,
-			      v->changes ? "only root may"
-					 : "only root and members of group " CONTROL_GROUP " may");
+			      is_courier(c) ? "the courier has no business here"
+			      : v->changes  ? "only root may"
+					    : "only root and members of group " CONTROL_GROUP
+					     " may");
 		request_fail(q, EXIT_ERROR, &err, NULL);
 		return;
 	}

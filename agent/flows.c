@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 
 #include "agent/conntrack.h"
+#include "agent/telemetry_record.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "rules/marks.h"
@@ -84,13 +85,16 @@ json_t *agent_flow_json(const struct agent *a, const struct addr *src, uint16_t 
 	bool ports = l4proto == IPPROTO_TCP || l4proto == IPPROTO_UDP;
 	bool unclaimed = mark >= MARK_UNCLAIMED_MIN && mark <= MARK_UNCLAIMED_MAX;
 	const char *none = unclaimed ? "unclaimed" : "unknown";
+	const char *assurance = record_assurance_name(record_assurance_of(c, mark));
 
-	return json_pack(
-		"{s:I,s:s,s:o,s:o,s:s,s:s,s:I,s:I,s:s}", "conduit",
-		(json_int_t)(mark & MARK_NUMBER_MASK), "proto", protocol_name(l4proto), "src",
-		endpoint_json(src, sport, ports), "dst", endpoint_json(dst, dport, ports), "from",
-		c ? party_name(gen, c->from) : none, "to", c ? party_name(gen, c->to) : none,
-		"packets", (json_int_t)packets, "bytes", (json_int_t)bytes, "state", state);
+	return json_pack("{s:I,s:s,s:o,s:o,s:s,s:s,s:I,s:I,s:s,s:s,s:b}", "conduit",
+			 (json_int_t)(mark & MARK_NUMBER_MASK), "proto", protocol_name(l4proto),
+			 "src", endpoint_json(src, sport, ports), "dst",
+			 endpoint_json(dst, dport, ports), "from",
+			 c ? party_name(gen, c->from) : none, "to",
+			 c ? party_name(gen, c->to) : none, "packets", (json_int_t)packets, "bytes",
+			 (json_int_t)bytes, "state", state, "assurance", assurance, "unavailable",
+			 c && (mark & MARK_NOT_VOUCHED) == MARK_UNAVAILABLE);
 }
 
 struct collecting {
@@ -139,11 +143,17 @@ int agent_flows_of(struct agent *a, const uint32_t *numbers, size_t count, struc
 	return r;
 }
 
+/* An address, somebody's word, or that nobody could give it: each may open a conduit. */
+static bool is_open(const struct conduit *c)
+{
+	return c->verdict != LIVE_NONE || c->vouched != LIVE_NONE || c->unavailable != LIVE_NONE;
+}
+
 static bool runs(const struct generation *gen, uint32_t number)
 {
 	const struct conduit *c = gen ? generation_find(gen, number) : NULL;
 
-	return c && c->verdict != LIVE_NONE;
+	return c && is_open(c);
 }
 
 /* Numbers, ascending, that run in `from` and not in `to`. */
@@ -156,7 +166,7 @@ static int lost_numbers(const struct generation *from, const struct generation *
 	for (size_t i = 0; i < from->conduit_count; i++) {
 		const struct conduit *c = &from->conduits[i];
 
-		if (c->verdict == LIVE_NONE || runs(to, c->number))
+		if (!is_open(c) || runs(to, c->number))
 			continue;
 		if (vec_grow(&numbers, &cap, n + 1, sizeof(*numbers), CONDUITS_MAX) < 0)
 			return -ENOMEM;

@@ -6,6 +6,9 @@
  */
 #include "agent/agent.h"
 
+#include "agent/attest.h"
+#include "agent/documents.h"
+#include "agent/evidence.h"
 #include "agent/store.h"
 #include "agent/telemetry.h"
 #include "agent/workload.h"
@@ -15,6 +18,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,9 +44,11 @@ void agent_compile_input(const struct agent *a, const struct policy *policy,
 		.view = a->view,
 		.essentials = &a->config.essentials,
 		.overlay = &a->overlay,
-		.now = wall_now(),
+		.now = agent_now(a),
 		.clock_trusted = a->clock_trusted,
 		.local_time = zone_local_time(),
+		.stale_end = documents_stale_end(a->documents),
+		.unmeasured = evidence_unmeasured(a->evidence),
 	};
 	/* Own addresses are part of the host; each slot has the same ones. */
 	{
@@ -78,6 +84,28 @@ int agent_compile(struct agent *a, struct generation **ret_confirmed,
 	return 0;
 }
 
+void agent_borders_of(struct agent *a, const struct edition *e)
+{
+	a->borders.revision = e->revision;
+	(void)snprintf(a->borders.manifest, sizeof(a->borders.manifest), "%s",
+		       e->of_manifest ? e->digest : "");
+}
+
+void agent_borders_recall(struct agent *a)
+{
+	struct compile_input in;
+	struct err err = {{0}};
+
+	if (a->departing.policy && a->applied) {
+		agent_compile_input(a, a->confirmed.policy, &in);
+		in.also_cut = a->departing.policy;
+		if (compile_generation(&in, a->conduit_numbers, a->identity_numbers,
+				       &a->confirmed.gen, &err) < 0)
+			log_warn("flows that a change was moving may end: %s", err.text);
+	}
+	edition_done(&a->departing);
+}
+
 int agent_refuse_while_changing(const struct agent *a, struct err *err)
 {
 	if (a->candidate.policy)
@@ -100,7 +128,7 @@ struct passage {
 	struct agent *agent;
 	reconciled call;
 	void *user;
-	uint64_t revision; /* that is being loaded */
+	uint64_t revision, serial; /* that is being loaded */
 	int64_t seconds;
 	struct cut_list cut;
 };
@@ -145,7 +173,7 @@ static void candidate_forget(struct agent *a)
 /* It was rolled back before it was switched on; what took its place is loaded by itself. */
 static bool was_given_up(const struct passage *p)
 {
-	return !p->agent->candidate.policy || p->agent->candidate.revision != p->revision;
+	return !p->agent->candidate.policy || p->agent->candidate.serial != p->serial;
 }
 
 static void candidate_loaded(void *user, int r, const struct err *load_err,
@@ -188,8 +216,26 @@ static void candidate_loaded(void *user, int r, const struct err *load_err,
 		a->candidate_ends.ns = mono_now().ns + p->seconds * NS_PER_S;
 		log_info("policy revision %" PRIu64 " on probation for %" PRId64 " s",
 			 a->candidate.revision, p->seconds);
+		/* It may ask where nobody was asked while it was only loaded. */
+		attest_flows_again(a->attest);
 	}
 	passage_end(p, r, &err);
+}
+
+/*
+ * Killed while it is loaded, the next start must know what the numbers were made of. On the disk
+ * the candidate itself is none before its switch is set.
+ */
+static void borders_keep(struct agent *a)
+{
+	struct edition loading = a->candidate;
+	struct err err = {{0}};
+
+	agent_borders_of(a, &loading);
+	memset(&a->candidate, 0, sizeof(a->candidate));
+	if (agent_save_state(a, &err) < 0)
+		log_warn("%s", err.text);
+	a->candidate = loading;
 }
 
 int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds, reconciled call,
@@ -211,8 +257,10 @@ int agent_candidate_start(struct agent *a, struct edition *take, int64_t seconds
 	}
 	p->seconds = seconds;
 	p->revision = take->revision;
+	p->serial = take->serial = ++a->last_serial;
 	a->candidate = *take;
 	memset(take, 0, sizeof(*take));
+	borders_keep(a);
 	return agent_reconcile(a, DIRTY_POLICY, candidate_loaded, p, err);
 }
 
@@ -227,9 +275,16 @@ static void confirm_cleaned(void *user, int r, const struct err *err, const stru
 {
 	struct passage *p = user;
 
+	struct agent *a = p->agent;
+	struct err save_err = {{0}};
+
 	passage_cut(p, cut);
-	if (r == 0)
-		log_info("policy revision %" PRIu64 " in force", p->agent->confirmed.revision);
+	if (r == 0) {
+		log_info("policy revision %" PRIu64 " in force", a->confirmed.revision);
+		memset(&a->borders, 0, sizeof(a->borders));
+		if (agent_save_state(a, &save_err) < 0)
+			log_warn("%s", save_err.text);
+	}
 	passage_end(p, r, err);
 }
 
@@ -309,6 +364,7 @@ static int confirm_keep(struct agent *a, struct edition *ret_before, struct err 
 	a->confirmed = a->candidate;
 	memset(&a->candidate, 0, sizeof(a->candidate));
 	a->candidate_falls_back.s = 0;
+	agent_borders_of(a, &before);
 	r = agent_save(a, err);
 	if (r >= 0)
 		r = nft_switch_set(a->nft, SET_CANDIDATE_ON, 0, err);
@@ -320,6 +376,7 @@ static int confirm_keep(struct agent *a, struct edition *ret_before, struct err 
 	a->candidate = a->confirmed;
 	a->confirmed = before;
 	a->candidate_falls_back = falls_back;
+	agent_borders_of(a, &a->candidate);
 	(void)agent_save(a, NULL);
 	return r;
 }
@@ -370,9 +427,11 @@ int agent_candidate_rollback(struct agent *a, const char *why, reconciled call, 
 		return r;
 	}
 	log_warn("policy revision %" PRIu64 " rolled back: %s", a->candidate.revision, why);
+	(void)snprintf(a->fell_back, sizeof(a->fell_back), "%s", why);
 	agent_history(a, a->candidate.revision, a->candidate.digest, "bailiwickd", why,
 		      "rolled_back");
 	candidate_forget(a);
+	attest_flows_again(a->attest);
 	if (agent_save(a, err) < 0)
 		log_warn("%s", err->text);
 	return agent_reconcile(a, DIRTY_POLICY, confirm_cleaned, p, err);
@@ -392,7 +451,7 @@ void agent_candidate_tick(struct agent *a)
 		return;
 	if (nft_switch_get(a->nft, SET_CANDIDATE_ON, &on, &left, &err) < 0 || on)
 		return;
-	if (agent_candidate_rollback(a, "not confirmed in time", NULL, NULL, &err) < 0)
+	if (agent_candidate_rollback(a, CANDIDATE_NOT_IN_TIME, NULL, NULL, &err) < 0)
 		log_error("%s", err.text);
 }
 
@@ -455,6 +514,7 @@ int agent_policy_replace(struct agent *a, struct edition *take, reconciled call,
 		return r < 0 ? r : err_set(err, ENOMEM, "out of memory");
 	}
 	*x = (struct replacement){.agent = a, .before = a->confirmed, .call = call, .user = user};
+	take->serial = ++a->last_serial;
 	a->confirmed = *take;
 	a->confirmed.gen = TAKE_PTR(x->before.gen);
 	memset(take, 0, sizeof(*take));

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/loading.h"
 
+#include "agent/attest.h"
+#include "agent/attest_port.h"
+#include "agent/heartbeat.h"
+#include "agent/peers.h"
 #include "agent/workload.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -53,27 +57,13 @@ static bool zone_known_cb(void *user, const char *zone)
 	return zone_known(zone);
 }
 
-static int first_error(const struct policy *p, struct err *err)
+static int finish(const struct agent *a, struct policy *p, struct err *err)
 {
-	char pos[POS_TEXT_MAX];
-
-	for (size_t i = 0; i < p->finding_count; i++) {
-		const struct finding *f = &p->findings[i];
-
-		if (f->level == FINDING_ERROR)
-			return err_set(err, EINVAL, "%zu errors; first: %s: %s", p->error_count,
-				       pos_format(pos, p, &f->pos), f->message);
-	}
-	return err_set(err, EINVAL, "%zu errors", p->error_count);
-}
-
-static int finish(struct policy *p, struct err *err)
-{
-	const struct policy_features features = {.attested = false, .zone_known = zone_known_cb};
-	int r = policy_finish(p, &features, wall_now());
+	const struct policy_features features = {.attested = true, .zone_known = zone_known_cb};
+	int r = policy_finish(p, &features, agent_now(a));
 
 	if (r == -EINVAL)
-		return first_error(p, err);
+		return policy_first_error(p, "", err);
 	return r < 0 ? err_set(err, -r, "policy: %s", strerror(-r)) : 0;
 }
 
@@ -96,7 +86,7 @@ int loading_policy(const struct agent *a, const struct store_policy *texts, stru
 				    texts->files[i].len);
 	if (r < 0)
 		return err_set(err, -r, "policy: %s", strerror(-r));
-	r = finish(p, err);
+	r = finish(a, p, err);
 	findings_json(p, ret_errors, ret_warnings);
 	if (r >= 0)
 		r = check_trust_domain(a, p, err);
@@ -178,31 +168,70 @@ int loading_directory(const char *directory, struct store_policy *ret, struct er
 
 /* --- view --------------------------------------------------------------------------------- */
 
-/* Both slots compile against the same view. */
+/* Both slots compile against the same view, and the way to its nodes' agents is essential. */
+static int view_slots(struct agent *a, const struct view *v, struct err *err)
+{
+	int r = workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, v,
+				     &a->config.essentials, err);
+
+	if (r >= 0 && a->candidate.policy)
+		r = workloads_set_policy(a->workloads, SLOT_B, a->candidate.policy, v,
+					 &a->config.essentials, err);
+	return r;
+}
+
 static int view_use(struct agent *a, struct view *take, struct err *err)
 {
+	struct attest_port_before essentials = {{0}};
 	struct view *before = a->view;
 	int r;
 
-	r = workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, take,
-				 &a->config.essentials, err);
-	if (r >= 0 && a->candidate.policy)
-		r = workloads_set_policy(a->workloads, SLOT_B, a->candidate.policy, take,
-					 &a->config.essentials, err);
+	if (take->peer_count >= HEARTBEAT_LARGE_PEERS)
+		heartbeat_extend(a);
+	r = attest_port_set(a, take, &essentials, err);
+	if (r >= 0) {
+		r = view_slots(a, take, err);
+		if (r < 0) {
+			attest_port_swap(a, &essentials);
+			(void)view_slots(a, before, NULL);
+		}
+		attest_port_release(&essentials);
+	}
 	if (r < 0) {
-		(void)workloads_set_policy(a->workloads, SLOT_A, a->confirmed.policy, before,
-					   &a->config.essentials, NULL);
-		if (a->candidate.policy)
-			(void)workloads_set_policy(a->workloads, SLOT_B, a->candidate.policy,
-						   before, &a->config.essentials, NULL);
 		view_free(take);
 		return r;
 	}
 	a->view = take;
 	a->view_when = wall_now();
+	if (a->peers)
+		peers_view_changed(a->peers);
+	attest_view_changed(a->attest);
 	view_free(before);
-	agent_touch(a, DIRTY_POLICY);
 	return 0;
+}
+
+static void view_keep(struct agent *a, const char *text, size_t len)
+{
+	struct err err = {{0}};
+
+	if (store_view_write(a->store, text, len, &err) < 0)
+		log_warn("view is in force but not kept for the next start: %s", err.text);
+	else
+		a->view_kept = a->view->sequence;
+	if (agent_save(a, &err) < 0)
+		log_warn("%s", err.text);
+}
+
+int loading_view_use(struct agent *a, struct view *take, const char *text, size_t len,
+		     struct err *err)
+{
+	int r = view_use(a, take, err);
+
+	if (len >= HEARTBEAT_LARGE_BYTES)
+		heartbeat_extend(a);
+	if (r >= 0)
+		view_keep(a, text, len);
+	return r;
 }
 
 static int refuse(struct agent *a, int r, const struct err *err)
@@ -225,13 +254,16 @@ static bool same_text(struct agent *a, const char *text, size_t len)
 
 int loading_view(struct agent *a, struct err *err)
 {
-	CLEANUP(freep) char *path = mem_printf("%s/view.json", a->config.directory);
+	CLEANUP(freep) char *path = NULL;
 	CLEANUP(freep) char *text = NULL;
 	struct view *v = NULL;
-	struct err kept = {{0}};
 	size_t len = 0;
 	int r;
 
+	/* With `trust` the view is a signed document: a file that somebody put there is none. */
+	if (config_is_signed(&a->config))
+		return 0;
+	path = mem_printf("%s/view.json", a->config.directory);
 	if (!path)
 		return err_set(err, ENOMEM, "out of memory");
 	r = path_trusted(path, 0, err);
@@ -245,6 +277,8 @@ int loading_view(struct agent *a, struct err *err)
 		freep(&a->view_error);
 		return 0;
 	}
+	if (len >= HEARTBEAT_LARGE_BYTES)
+		heartbeat_extend(a);
 	r = view_decode(text, len, a->config.node, a->view->sequence, &v, err);
 	if (r < 0)
 		return refuse(a, r, err);
@@ -253,13 +287,30 @@ int loading_view(struct agent *a, struct err *err)
 		return refuse(a, r, err);
 	freep(&a->view_error);
 	log_info("view sequence %" PRIu64, a->view->sequence);
-	if (store_view_write(a->store, text, len, &kept) < 0)
-		log_warn("view is in force but not kept for the next start: %s", kept.text);
-	else
-		a->view_kept = a->view->sequence;
-	if (agent_save(a, &kept) < 0)
-		log_warn("%s", kept.text);
+	agent_touch(a, DIRTY_POLICY);
+	view_keep(a, text, len);
 	return 1;
+}
+
+/* Damaged on disk, it is taken from where it came from; an empty one would end every flow. */
+static int view_of_source(struct agent *a, struct view **ret, const struct err *cause)
+{
+	CLEANUP(freep) char *path = NULL;
+	CLEANUP(freep) char *text = NULL;
+	size_t len = 0;
+	int r;
+
+	if (config_is_signed(&a->config))
+		return -ENOENT;
+	path = mem_printf("%s/view.json", a->config.directory);
+	r = path ? path_trusted(path, 0, NULL) : -ENOMEM;
+	if (r >= 0)
+		r = file_read(AT_FDCWD, path, VIEW_DOCUMENT_MAX, &text, &len, NULL);
+	if (r >= 0)
+		r = view_decode(text, len, a->config.node, 0, ret, NULL);
+	if (r >= 0)
+		log_error("stored view: %s; that of %s is used instead", cause->text, path);
+	return r;
 }
 
 int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err)
@@ -283,6 +334,8 @@ int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err)
 	}
 	if (r >= 0)
 		r = view_decode(text, len, a->config.node, min_sequence, &v, err);
+	if (r < 0 && r != -ENOMEM && view_of_source(a, &v, err) >= 0)
+		r = 0;
 	if (r < 0)
 		return err_prefix(err, r, "stored view");
 	a->view = v;

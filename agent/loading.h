@@ -22,5 +22,11 @@ int loading_directory(const char *directory, struct store_policy *ret, struct er
  * in a->view_error. Returns 1 if it was new, 0 if not, -errno.
  */
 int loading_view(struct agent *a, struct err *err);
+/*
+ * A view that is verified already: into use, kept for the next start. The caller reconciles
+ * DIRTY_POLICY. Takes the view in any case.
+ */
+int loading_view_use(struct agent *a, struct view *take, const char *text, size_t len,
+		     struct err *err);
 /* The last good copy at start. */
 int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err);

@@ -19,6 +19,7 @@ enum { EXIT_CONFIG = 1, EXIT_USAGE_ERROR = 2 };
 
 struct arguments {
 	const char *config;
+	const char *courier_user;
 	bool check;
 };
 
@@ -26,10 +27,13 @@ static void usage(FILE *out)
 {
 	(void)fputs(
 		"usage: bailiwickd [--config FILE] [--foreground] [--check] [--version]\n"
+		"                  [--courier-user NAME|UID]\n"
 		"  --config FILE  default " CONFIG_DEFAULT_FILE
 		"; a missing file means every default\n"
 		"  --foreground   log without a date to stderr (the default; kept for scripts)\n"
-		"  --check        print the effective configuration and end\n",
+		"  --check        print the effective configuration and end\n"
+		"  --courier-user NAME|UID  who may use courier.sock besides root; default\n"
+		"                 " CONFIG_COURIER_USER "\n",
 		out);
 }
 
@@ -37,9 +41,13 @@ static void usage(FILE *out)
 static int parse_arguments(int argc, char **argv, struct arguments *ret)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"foreground", no_argument, NULL, 'f'},
-		{"check", no_argument, NULL, 'k'},        {"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+		{"config", required_argument, NULL, 'c'},
+		{"foreground", no_argument, NULL, 'f'},
+		{"check", no_argument, NULL, 'k'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{"courier-user", required_argument, NULL, 'u'},
+		{NULL, 0, NULL, 0},
 	};
 	int o;
 
@@ -50,6 +58,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
 			ret->config = optarg;
 			break;
 		case 'f':
+			break;
+		case 'u':
+			ret->courier_user = optarg;
 			break;
 		case 'k':
 			ret->check = true;
@@ -131,6 +142,8 @@ int main(int argc, char **argv)
 		return status;
 	}
 	r = config_defaults(&config, &err);
+	if (r >= 0 && args.courier_user)
+		r = config_courier_user(&config, args.courier_user, &err);
 	if (r >= 0)
 		r = config_load(&config, args.config, report, NULL, &err);
 	if (r < 0) {

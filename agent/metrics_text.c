@@ -2,14 +2,21 @@
 /* What is measured, in the text format of Prometheus 0.0.4. */
 #include "agent/metrics.h"
 
+#include "agent/attest.h"
 #include "agent/conntrack.h"
+#include "agent/documents.h"
+#include "agent/evidence.h"
+#include "agent/peers.h"
 #include "agent/queue.h"
 #include "agent/telemetry.h"
 #include "agent/workload.h"
 #include "base/mem.h"
 #include "base/release.h"
+#include "base/text.h"
 
 #include <inttypes.h>
+
+#define PEERS_NAMED_MAX 256 /* lines; the rest are in the sums */
 
 enum kind { GAUGE, COUNTER };
 
@@ -83,6 +90,28 @@ static void put_state(const struct agent *a, struct buf *b)
 		   beat % 1000);
 }
 
+static void put_refused(void *user, const char *code, uint64_t count)
+{
+	labelled(user, "documents_refused_total", "code", code, count);
+}
+
+static void put_documents(const struct agent *a, struct buf *b)
+{
+	int64_t age = documents_head_age(a->documents);
+
+	if (!a->documents)
+		return;
+	if (age >= 0)
+		one(b, "head_age", GAUGE, "Seconds since the newest head was signed.",
+		    (uint64_t)age);
+	one(b, "head_sequence", GAUGE, "Sequence of the head in force.",
+	    documents_head_sequence(a->documents));
+	one(b, "stale", GAUGE, "1 while the newest head, or the policy, has expired.",
+	    documents_stale(a->documents));
+	head(b, "documents_refused_total", COUNTER, "Documents that were refused, by reason.");
+	documents_refusals(a->documents, put_refused, b);
+}
+
 static void put_decisions(struct agent *a, struct buf *b)
 {
 	const struct telemetry_counters *t = telemetry_counters(a->telemetry);
@@ -111,7 +140,7 @@ static void put_table(struct agent *a, struct buf *b)
 		[NFT_REFUSED] = "refused",       [NFT_DENIED] = "denied",
 		[NFT_WOULD_DENY] = "would_deny", [NFT_RESYNCED] = "resynced",
 		[NFT_LOG_LOST] = "log_lost",     [NFT_UNCLAIMED_FLOWS] = "unclaimed",
-		[NFT_QUESTIONS] = "questions",
+		[NFT_QUESTIONS] = "questions",   [NFT_UNASKED] = "unasked",
 	};
 	struct nft_counter c[NFT_NAMED_COUNT] = {0};
 
@@ -144,6 +173,94 @@ static void put_queue(const struct agent *a, struct buf *b)
 	}
 }
 
+static void put_attestation(const struct agent *a, struct buf *b)
+{
+	struct attest_counters c = {0};
+
+	if (!a->attest)
+		return;
+	attest_counters(a->attest, &c);
+	one(b, "attest_held", GAUGE, "Connections that wait for somebody's word.", c.held_now);
+	one(b, "attest_held_max", GAUGE, "How many may wait at a time.", c.held_max);
+	one(b, "attest_asked_total", COUNTER, "Questions about a connection.", c.asked);
+	head(b, "attest_outcomes_total", COUNTER, "What came of them.");
+	labelled(b, "attest_outcomes_total", "outcome", "vouched", c.vouched);
+	labelled(b, "attest_outcomes_total", "outcome", "refused", c.refused);
+	labelled(b, "attest_outcomes_total", "outcome", "timed_out", c.timed_out);
+	labelled(b, "attest_outcomes_total", "outcome", "unavailable", c.unavailable);
+	labelled(b, "attest_outcomes_total", "outcome", "busy", c.busy);
+	one(b, "attest_joined_total", COUNTER, "Packets that joined a question.", c.joined);
+	one(b, "attest_per_source_total", COUNTER,
+	    "Packets dropped because their source had its share of questions.", c.per_source);
+	head(b, "attest_held_microseconds", GAUGE, "From held to verdict, of the last answers.");
+	labelled(b, "attest_held_microseconds", "quantile", "0.5", c.p50_us);
+	labelled(b, "attest_held_microseconds", "quantile", "0.99", c.p99_us);
+}
+
+static void put_peer_rtts(const struct agent *a, struct buf *b)
+{
+	json_t *peers = peers_status(a->peers), *peer;
+	size_t i, n = 0;
+
+	head(b, "peer_rtt_microseconds", GAUGE, "Round trip of the last answer, by node.");
+	json_array_foreach(peers, i, peer) {
+		const char *node = json_string_value(json_object_get(peer, "node"));
+		const char *way = json_string_value(json_object_get(peer, "direction"));
+		const json_t *rtt = json_object_get(peer, "rtt_us");
+
+		if (!node || !str_eq(way, "out") || !json_is_integer(rtt) ||
+		    !json_integer_value(rtt) || n++ >= PEERS_NAMED_MAX)
+			continue;
+		buf_puts(b, "bailiwick_peer_rtt_microseconds{node=\"");
+		escaped(b, node);
+		buf_printf(b, "\"} %" PRId64 "\n", (int64_t)json_integer_value(rtt));
+	}
+	json_decref(peers);
+}
+
+static void put_peers(const struct agent *a, struct buf *b)
+{
+	const struct peers_counters *c = a->peers ? peers_counters(a->peers) : NULL;
+
+	if (!c)
+		return;
+	one(b, "peers_known", GAUGE, "Nodes whose agent may be asked.", c->known);
+	one(b, "peers_connected", GAUGE, "Of these, streams that stand.", c->connected);
+	one(b, "peers_listening", GAUGE, "1 while others can ask this node.",
+	    peers_listen_error(a->peers) == NULL);
+	head(b, "peer_questions_total", COUNTER, "Questions to other nodes, by outcome.");
+	labelled(b, "peer_questions_total", "outcome", "answered", c->answered);
+	labelled(b, "peer_questions_total", "outcome", "timed_out", c->timed_out);
+	labelled(b, "peer_questions_total", "outcome", "unreachable", c->unreachable);
+	labelled(b, "peer_questions_total", "outcome", "overloaded", c->overloaded);
+	one(b, "peer_served_total", COUNTER, "Questions of other nodes.", c->served);
+	one(b, "peer_served_busy_total", COUNTER, "Of these, put off.", c->served_busy);
+	one(b, "peer_streams_refused_total", COUNTER,
+	    "Streams whose certificate or handshake was refused.", c->refused_streams);
+	put_peer_rtts(a, b);
+}
+
+static void put_evidence(const struct agent *a, struct buf *b)
+{
+	struct evidence_counters c = {0};
+	json_t *problems;
+
+	if (!a->evidence)
+		return;
+	problems = evidence_problems(a->evidence);
+	one(b, "evidence_problems", GAUGE, "Executables that are not what they should be.",
+	    json_array_size(problems));
+	json_decref(problems);
+	evidence_counters(a->evidence, &c);
+	head(b, "evidence_total", COUNTER, "Executables and sockets looked at, by what was done.");
+	labelled(b, "evidence_total", "what", "hashed", c.hashed);
+	labelled(b, "evidence_total", "what", "failed", c.failed);
+	labelled(b, "evidence_total", "what", "cached", c.cached);
+	labelled(b, "evidence_total", "what", "searched", c.searched);
+	labelled(b, "evidence_total", "what", "mismatched", c.mismatched);
+	labelled(b, "evidence_total", "what", "too_late", c.too_late);
+}
+
 static void put_host(struct agent *a, struct buf *b)
 {
 	struct workloads_counters w;
@@ -164,8 +281,12 @@ void metrics_text(struct agent *a, struct buf *b)
 {
 	put_info(a, b);
 	put_state(a, b);
+	put_documents(a, b);
 	put_decisions(a, b);
 	put_table(a, b);
 	put_queue(a, b);
+	put_attestation(a, b);
+	put_peers(a, b);
+	put_evidence(a, b);
 	put_host(a, b);
 }

@@ -182,6 +182,11 @@ int nft_dump(struct nft *n, const struct nft_dump_input *in, struct ruleset **re
 
 /* Base chains ours, hooked at priority 0 with policy drop and not empty, jumping as they should. */
 int nft_check_chains(struct nft *n, const struct table_shape *shape, bool *ret_ok, struct err *err);
+/*
+ * Whether the base chains judge already, whatever the chains behind them say: those of another mode
+ * or release are replaced in one transaction, so their flows must not be taken for older ones.
+ */
+int nft_is_judging(struct nft *n, const struct table_shape *shape, bool *ret, struct err *err);
 
 struct nft_counter {
 	uint64_t packets, bytes;
@@ -199,6 +204,7 @@ enum nft_named {
 	NFT_LOG_LOST,
 	NFT_UNCLAIMED_FLOWS,
 	NFT_QUESTIONS,
+	NFT_UNASKED, /* above the limit of questions per source */
 	NFT_NAMED_COUNT
 };
 int nft_named_counters(struct nft *n, struct nft_counter ret[NFT_NAMED_COUNT], struct err *err);

@@ -120,13 +120,19 @@ static int take_base(const struct nlmsghdr *h, void *user)
 
 #define BASE_CHAINS 2
 
-static int run_audit(struct nft *n, struct audit *a)
+static int read_base(struct nft *n, struct audit *a)
 {
 	struct nft_request chains = {.type = NFT_MSG_GETCHAIN,
 				     .flags = NLM_F_DUMP,
 				     .table = n->table,
 				     .take = take_base,
 				     .user = a};
+
+	return nft_read(n, &chains);
+}
+
+static int run_audit(struct nft *n, struct audit *a)
+{
 	struct nft_request rules = {.type = NFT_MSG_GETRULE,
 				    .flags = NLM_F_DUMP,
 				    .table = n->table,
@@ -136,7 +142,7 @@ static int run_audit(struct nft *n, struct audit *a)
 
 	a->ok = true;
 	if (r == 0)
-		r = nft_read(n, &chains);
+		r = read_base(n, a);
 	if (r == 0)
 		r = nft_read(n, &rules);
 	for (size_t i = 0; i < a->t->chain_count; i++)
@@ -169,5 +175,18 @@ int nft_check_chains(struct nft *n, const struct table_shape *shape, bool *ret_o
 		return err_set(err, -r, "reading the chains of inet %s: %s", n->table,
 			       strerror(-r));
 	*ret_ok = a.ok;
+	return 0;
+}
+
+int nft_is_judging(struct nft *n, const struct table_shape *shape, bool *ret, struct err *err)
+{
+	struct table t = {.shape = *shape};
+	struct audit a = {.t = &t};
+	int r = read_base(n, &a);
+
+	if (r < 0 && r != -ENOENT)
+		return err_set(err, -r, "reading the chains of inet %s: %s", n->table,
+			       strerror(-r));
+	*ret = a.base_ok == BASE_CHAINS;
 	return 0;
 }

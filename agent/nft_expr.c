@@ -499,7 +499,7 @@ static void update(struct emit *e, const struct stmt *s)
 		nftnl_expr_set_u64(x, NFTNL_EXPR_DYNSET_TIMEOUT, 0);
 	if (s->value == 0 || x == NULL)
 		return;
-	limit = limit_expr(e, s->value, METER_BURST);
+	limit = limit_expr(e, s->value, s->mask != 0 ? s->mask : METER_BURST);
 	if (limit != NULL)
 		nftnl_expr_add_expr(x, NFTNL_EXPR_DYNSET_EXPR, limit);
 }

@@ -292,6 +292,7 @@ int owner_find_listener(struct owner *o, uint8_t l4proto, const struct addr *loc
 
 struct dump {
 	uint8_t l4proto;
+	uint16_t local_port; /* 0 = all */
 	uint32_t seq;
 	owner_dump_fn fn;
 	void *user;
@@ -332,6 +333,7 @@ static int dump_family(struct owner *o, struct dump *d, uint8_t family, uint32_t
 	q.request.sdiag_family = family;
 	q.request.sdiag_protocol = d->l4proto;
 	q.request.idiag_states = states;
+	q.request.id.idiag_sport = htons(d->local_port);
 	d->seq = q.header.nlmsg_seq;
 	d->done = false;
 	if (mnl_socket_sendto(o->netlink, &q, sizeof(q)) < 0)
@@ -348,17 +350,31 @@ static int dump_family(struct owner *o, struct dump *d, uint8_t family, uint32_t
 	return d->interrupted ? -EAGAIN : 0;
 }
 
+static int dump_both(struct owner *o, struct dump *d, uint32_t states)
+{
+	int r;
+
+	if (d->l4proto != IPPROTO_TCP && d->l4proto != IPPROTO_UDP)
+		return -EINVAL;
+	r = dump_family(o, d, AF_INET, states);
+	if (r != 0)
+		return r;
+	return dump_family(o, d, AF_INET6, states);
+}
+
 int owner_dump(struct owner *o, uint8_t l4proto, uint32_t states, owner_dump_fn fn, void *user)
 {
 	struct dump d = {.l4proto = l4proto, .fn = fn, .user = user};
-	int r;
 
-	if (l4proto != IPPROTO_TCP && l4proto != IPPROTO_UDP)
-		return -EINVAL;
-	r = dump_family(o, &d, AF_INET, states);
-	if (r != 0)
-		return r;
-	return dump_family(o, &d, AF_INET6, states);
+	return dump_both(o, &d, states);
+}
+
+int owner_dump_port(struct owner *o, uint8_t l4proto, uint16_t local_port, owner_dump_fn fn,
+		    void *user)
+{
+	struct dump d = {.l4proto = l4proto, .local_port = local_port, .fn = fn, .user = user};
+
+	return local_port == 0 ? -EINVAL : dump_both(o, &d, OWNER_STATES_ALL);
 }
 
 int owner_destroy(struct owner *o, const struct socket_info *info)

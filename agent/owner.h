@@ -78,6 +78,10 @@ typedef int (*owner_dump_fn)(void *user, const struct socket_info *info);
  */
 int owner_dump(struct owner *o, uint8_t l4proto, uint32_t states, owner_dump_fn fn, void *user);
 
+/* The same for sockets at one local port, which the kernel picks out. */
+int owner_dump_port(struct owner *o, uint8_t l4proto, uint16_t local_port, owner_dump_fn fn,
+		    void *user);
+
 /*
  * Aborts one connection (SOCK_DESTROY): both ends see an error. The cookie guards against a tuple
  * used again meanwhile. -EOPNOTSUPP where the kernel has no INET_DIAG_DESTROY; -ENOENT when gone.

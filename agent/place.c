@@ -79,6 +79,10 @@ static enum process_answer check_processes(const struct place_context *x, const 
 		.deleted_exe_ok = x->deleted_exe_ok,
 		.has_gid = claim->has_gid,
 		.gid = claim->gid,
+		.sha256 = claim->has_sha256 ? claim->sha256 : NULL,
+		.fsverity = claim->has_fsverity ? claim->fsverity : NULL,
+		.digest = x->digest,
+		.digest_user = x->digest_user,
 	};
 
 	return process_check(cgroup_mount_fd(x->tree), c->path, &condition);

@@ -11,6 +11,7 @@
 
 #include "agent/cgroup.h"
 #include "agent/claim.h"
+#include "agent/process.h"
 #include "base/clock.h"
 #include "rules/ruleset.h"
 
@@ -27,6 +28,8 @@ struct place_context {
 	struct claims *claims;
 	struct cgroup_tree *tree;
 	bool deleted_exe_ok;
+	process_digest_fn digest; /* NULL: no executable is known by its bytes */
+	void *digest_user;
 };
 
 struct place_claim {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/questions.h"
 
+#include "agent/attest.h"
 #include "agent/lookup.h"
 #include "agent/owner.h"
+#include "agent/peers.h"
 #include "agent/telemetry.h"
 #include "agent/workload.h"
 #include "base/clock.h"
@@ -10,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "rules/marks.h"
+#include "rules/table.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,6 +27,7 @@
 struct waiting {
 	uint16_t queue;
 	uint32_t id;
+	bool port; /* has MARK_PORT_ASK for a packet mark, which is nobody else's business */
 };
 
 /*
@@ -39,8 +43,12 @@ struct repeated {
 	struct mono when;
 };
 
+/* A port whose listeners disagree is in no list: looking for it again and again finds the same. */
+#define LISTENERS_MS 50
+
 struct questions {
 	struct owner *owner;
+	struct mono listeners_read;
 	struct repeated repeated[REPEATED_MAX];
 	struct waiting waiting[WAITING_MAX];
 	size_t waiting_count;
@@ -98,7 +106,8 @@ static void wait_for_element(struct agent *a, const struct queue_packet *p)
 		answer(a, p, QUEUE_DROP, REASON_QUEUE_FULL);
 		return;
 	}
-	q->waiting[q->waiting_count++] = (struct waiting){p->queue, p->id};
+	q->waiting[q->waiting_count++] =
+		(struct waiting){p->queue, p->id, p->mark == MARK_PORT_ASK};
 	a->dirty |= DIRTY_HOST;
 }
 
@@ -162,9 +171,8 @@ static bool is_owner(const struct queue_packet *p, const struct socket_info *s)
 	return p->hook != NF_INET_LOCAL_OUT || s->state != SOCKET_LISTEN;
 }
 
-static void on_packet(void *user, const struct queue_packet *p)
+static void on_unknown(struct agent *a, const struct queue_packet *p)
 {
-	struct agent *a = user;
 	struct workload_answer w = {0};
 	struct socket_tuple t;
 	struct socket_info s;
@@ -194,6 +202,71 @@ static void on_packet(void *user, const struct queue_packet *p)
 		answer(a, p, QUEUE_DROP, REASON_UNKNOWN_CGROUP);
 }
 
+/* The list of listeners has changed: the sets can judge this packet as soon as they have it. */
+static bool listeners_changed(struct agent *a)
+{
+	struct questions *q = a->questions;
+
+	if (q->listeners_read.ns && mono_ms_since(q->listeners_read, mono_now()) < LISTENERS_MS)
+		return false;
+	q->listeners_read = mono_now();
+	return workloads_listeners(a->workloads) > 0;
+}
+
+/*
+ * The kernel found no full socket for this SYN: a closed port, or a TIME_WAIT socket behind which
+ * somebody listens whom the list does not have yet (R21). Whose he is, the list will say; a port
+ * that has no listener answers for itself, as nobody's.
+ */
+static void on_port(struct agent *a, const struct queue_packet *p)
+{
+	struct socket_tuple t = {.l4proto = p->packet.l4proto,
+				 .local = p->packet.dst,
+				 .local_port = p->packet.dport,
+				 .ifindex = p->ifindex_in};
+	struct workload_answer w = {0};
+	struct socket_info s;
+	bool changed = false;
+	int r = owner_find(a->questions->owner, &t, &s);
+
+	if (r == -ENOENT)
+		answer_conduit(a, p, -1);
+	else if (r < 0)
+		answer(a, p, QUEUE_DROP, REASON_NO_SOCKET);
+	else if (resolve_both(a, &s, &w, &changed) < 0 || w.what == WORKLOAD_GONE)
+		answer(a, p, QUEUE_DROP, REASON_UNKNOWN_CGROUP);
+	else if (w.what == WORKLOAD_AMBIGUOUS)
+		answer(a, p, QUEUE_DROP, REASON_AMBIGUOUS);
+	else if (changed || ((a->dirty & DIRTY_HOST) && a->questions->waiting_count) ||
+		 (w.what == WORKLOAD_IDENTITY && listeners_changed(a)))
+		wait_for_element(a, p);
+	else
+		answer_conduit(a, p, w.what == WORKLOAD_IDENTITY ? w.identity : -1);
+}
+
+/* Held for the far host's word; before that part runs, and at the end, nobody can ask. */
+static void on_held(struct agent *a, const struct queue_packet *p)
+{
+	if (a->attest)
+		attest_packet(a->attest, p);
+	else
+		(void)queue_verdict(a->queue, p->queue, p->id, QUEUE_DROP, false, 0,
+				    REASON_ATTEST_UNAVAILABLE);
+}
+
+static void on_packet(void *user, const struct queue_packet *p)
+{
+	struct agent *a = user;
+
+	if (p->queue == a->config.queue_first && p->mark == MARK_PORT_ASK && !p->unsupported &&
+	    p->hook == NF_INET_LOCAL_IN)
+		on_port(a, p);
+	else if (p->queue == a->config.queue_first)
+		on_unknown(a, p);
+	else
+		on_held(a, p);
+}
+
 static void on_burst_end(void *user)
 {
 	struct agent *a = user;
@@ -201,19 +274,21 @@ static void on_burst_end(void *user)
 	struct err err = {{0}};
 	int r;
 
+	peers_flush(a->peers);
 	if (!q->waiting_count)
 		return;
 	r = agent_reconcile_now(a, DIRTY_HOST, &err);
 	for (size_t i = 0; i < q->waiting_count; i++)
 		(void)queue_verdict(a->queue, q->waiting[i].queue, q->waiting[i].id,
-				    r < 0 ? QUEUE_DROP : QUEUE_REPEAT, false, 0,
+				    r < 0 ? QUEUE_DROP : QUEUE_REPEAT, q->waiting[i].port, 0,
 				    r < 0 ? REASON_UNKNOWN_CGROUP : REASON_PERMITTED);
 	q->waiting_count = 0;
 }
 
 static const struct queue_handler handler = {.packet = on_packet, .burst_end = on_burst_end};
 
-#define QUESTION_QUEUES 1
+/* Unknown cgroups, attestation, datagrams. */
+#define QUESTION_QUEUES (TABLE_QUEUE_DATAGRAM + 1)
 
 int questions_open(struct agent *a, struct err *err)
 {

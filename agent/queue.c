@@ -19,22 +19,26 @@
 #include <sys/socket.h>
 
 #define RECEIVE_BYTES       65536
-#define RECEIVES_PER_WAKEUP 64 /* then the loop turns: the heartbeat must not starve */
+#define RECEIVE_MESSAGES    16
+#define MESSAGE_BYTES       (RECEIVE_BYTES / RECEIVE_MESSAGES) /* a packet's is far smaller */
+#define RECEIVES_PER_WAKEUP 8 /* then the loop turns: the heartbeat must not starve */
 #define RCVBUF_MIN          (1U << 20)
 #define RCVBUF_PER_PACKET   1024 /* copy, attributes, and the kernel's own accounting */
 /* sd-event's own choice would be a quarter of a second. */
 #define TIMER_ACCURACY_US  10000
 #define CONFIG_BYTES       512
 #define VERDICT_BYTES      128
+#define VERDICTS_BYTES     8192 /* of one burst, in one system call */
 #define CONFIG_ANSWERS_MAX 4096
 #define PROC_BYTES_MAX     65536
 #define PROC_FIELDS        9
+#define MS_NS              1000000LL
 
 /* A packet in the kernel's hands. */
 struct held {
 	bool used;
 	uint32_t id;
-	struct mono since;
+	struct mono deadline;
 };
 
 /*
@@ -58,8 +62,10 @@ struct queue {
 	struct one_queue queues[QUEUE_NUMBERS_MAX];
 	struct queue_counters counters;
 	uint32_t seq;
-	bool opening;
+	bool opening, reading, corked;
 	char *buffer;
+	size_t verdicts_len;
+	_Alignas(struct nlmsghdr) char verdicts[VERDICTS_BYTES];
 };
 
 /* --- verdicts -------------------------------------------------------------------------------- */
@@ -84,40 +90,97 @@ static uint32_t kernel_verdict(enum queue_answer answer)
 	return NF_DROP;
 }
 
-static int send_verdict(struct queue *q, uint16_t number, uint32_t id, uint32_t verdict,
+/*
+ * The kernel takes the messages of one datagram one by one, so the verdicts of a burst cost one
+ * system call. Each is carried out before the call returns.
+ */
+static void send_verdicts(struct queue *q)
+{
+	size_t len = q->verdicts_len, at = 0;
+
+	q->verdicts_len = 0;
+	if (len == 0 || mnl_socket_sendto(q->netlink, q->verdicts, len) >= 0)
+		return;
+	/* Too little memory for all of them together: one by one. */
+	while (at < len) {
+		const struct nlmsghdr *h =
+			(const struct nlmsghdr *)(const void *)(q->verdicts + at);
+
+		if (mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0)
+			q->counters.unsent++;
+		at += MNL_ALIGN(h->nlmsg_len);
+	}
+}
+
+static void put_verdict(struct queue *q, uint16_t number, uint32_t id, uint32_t verdict,
 			const uint32_t *mark)
 {
-	_Alignas(struct nlmsghdr) char buffer[VERDICT_BYTES];
-	struct nlmsghdr *h = nfq_nlmsg_put(buffer, NFQNL_MSG_VERDICT, number);
+	struct nlmsghdr *h;
 
+	if (q->verdicts_len + VERDICT_BYTES > sizeof(q->verdicts))
+		send_verdicts(q);
+	h = nfq_nlmsg_put(q->verdicts + q->verdicts_len, NFQNL_MSG_VERDICT, number);
 	nfq_nlmsg_verdict_put(h, (int)id, (int)verdict);
 	if (mark != NULL)
 		nfq_nlmsg_verdict_put_mark(h, *mark);
-	return mnl_socket_sendto(q->netlink, h, h->nlmsg_len) < 0 ? -errno : 0;
+	q->verdicts_len += MNL_ALIGN(h->nlmsg_len);
+	if (!q->reading && !q->corked)
+		send_verdicts(q);
 }
 
-static int answer_held(struct queue *q, struct one_queue *one, struct held *held,
-		       enum queue_answer answer, const uint32_t *mark, enum reason reason)
+void queue_cork(struct queue *q, bool cork)
+{
+	if (q == NULL)
+		return;
+	q->corked = cork;
+	if (!cork && !q->reading)
+		send_verdicts(q);
+}
+
+static void answer_held(struct queue *q, struct one_queue *one, struct held *held,
+			enum queue_answer answer, const uint32_t *mark, enum reason reason)
 {
 	held->used = false;
 	one->held_count--;
 	q->counters.held--;
+	q->counters.held_in[one->number - q->first]--;
 	q->counters.by_answer[answer]++;
 	q->counters.by_reason[reason]++;
-	return send_verdict(q, one->number, held->id, kernel_verdict(answer), mark);
+	put_verdict(q, one->number, held->id, kernel_verdict(answer), mark);
+}
+
+/* A packet that waits for its verdict; NULL, and counted, when there is none of this id. */
+static struct held *find_held(struct queue *q, struct one_queue *one, uint32_t id)
+{
+	struct held *held = one != NULL ? &one->held[id & one->mask] : NULL;
+
+	if (held != NULL && held->used && held->id == id)
+		return held;
+	q->counters.refused++;
+	return NULL;
 }
 
 int queue_verdict(struct queue *q, uint16_t queue, uint32_t id, enum queue_answer answer,
 		  bool has_mark, uint32_t mark, enum reason reason)
 {
 	struct one_queue *one = queue_by_number(q, queue);
-	struct held *held = one != NULL ? &one->held[id & one->mask] : NULL;
+	struct held *held = find_held(q, one, id);
 
-	if (held == NULL || !held->used || held->id != id || reason >= REASON_COUNT) {
-		q->counters.refused++;
+	if (held == NULL)
 		return -ENOENT;
-	}
-	return answer_held(q, one, held, answer, has_mark ? &mark : NULL, reason);
+	answer_held(q, one, held, answer, has_mark ? &mark : NULL,
+		    reason < REASON_COUNT ? reason : REASON_MALFORMED);
+	return 0;
+}
+
+int queue_hold_until(struct queue *q, uint16_t queue, uint32_t id, struct mono deadline)
+{
+	struct held *held = find_held(q, queue_by_number(q, queue), id);
+
+	if (held == NULL)
+		return -ENOENT;
+	held->deadline = deadline;
+	return 0;
 }
 
 /* --- deadlines ------------------------------------------------------------------------------- */
@@ -127,10 +190,10 @@ static void expire_queue(struct queue *q, struct one_queue *one, struct mono now
 	for (uint32_t i = 0; i <= one->mask && one->held_count > 0; i++) {
 		struct held *held = &one->held[i];
 
-		if (!held->used || mono_ms_since(held->since, now) < QUEUE_HOLD_MS)
+		if (!held->used || held->deadline.ns > now.ns)
 			continue;
 		q->counters.expired++;
-		(void)answer_held(q, one, held, QUEUE_DROP, NULL, REASON_ATTEST_TIMEOUT);
+		answer_held(q, one, held, QUEUE_DROP, NULL, REASON_ATTEST_TIMEOUT);
 	}
 }
 
@@ -194,11 +257,13 @@ static void hold(struct queue *q, struct one_queue *one, uint32_t id)
 
 	if (held->used) {
 		q->counters.expired++;
-		(void)answer_held(q, one, held, QUEUE_DROP, NULL, REASON_QUEUE_FULL);
+		answer_held(q, one, held, QUEUE_DROP, NULL, REASON_QUEUE_FULL);
 	}
 	one->held_count++;
 	q->counters.held++;
-	*held = (struct held){.used = true, .id = id, .since = mono_now()};
+	q->counters.held_in[one->number - q->first]++;
+	*held = (struct held){
+		.used = true, .id = id, .deadline = {mono_now().ns + QUEUE_HOLD_MS * MS_NS}};
 }
 
 static void take_packet(struct queue *q, const struct nlmsghdr *h)
@@ -232,13 +297,33 @@ static void take_packet(struct queue *q, const struct nlmsghdr *h)
 	q->handler->packet(q->handler->user, &p);
 }
 
-static void take_messages(struct queue *q, int len)
+static void take_messages(struct queue *q, const void *bytes, int len)
 {
-	const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)q->buffer;
+	const struct nlmsghdr *h = bytes;
 
 	for (; mnl_nlmsg_ok(h, len); h = mnl_nlmsg_next(h, &len))
 		if (h->nlmsg_type == (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
 			take_packet(q, h);
+}
+
+/* Packets that were there, at most RECEIVE_MESSAGES, by one system call; or -errno. */
+static int receive_some(struct queue *q, int fd)
+{
+	struct mmsghdr messages[RECEIVE_MESSAGES] = {0};
+	struct iovec parts[RECEIVE_MESSAGES];
+	int n;
+
+	for (size_t i = 0; i < RECEIVE_MESSAGES; i++) {
+		parts[i] = (struct iovec){q->buffer + i * MESSAGE_BYTES, MESSAGE_BYTES};
+		messages[i].msg_hdr.msg_iov = &parts[i];
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+	n = recvmmsg(fd, messages, RECEIVE_MESSAGES, MSG_DONTWAIT, NULL);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++)
+		take_messages(q, q->buffer + (size_t)i * MESSAGE_BYTES, (int)messages[i].msg_len);
+	return n;
 }
 
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *user)
@@ -248,21 +333,20 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *u
 
 	(void)source;
 	(void)events;
+	q->reading = true;
 	for (unsigned i = 0; i < RECEIVES_PER_WAKEUP; i++) {
-		ssize_t n = recv(fd, q->buffer, RECEIVE_BYTES, MSG_DONTWAIT);
+		int n = receive_some(q, fd);
 
-		if (n < 0 && errno == ENOBUFS) {
-			/* The kernel dropped and counted those packets; the rest is still to be
-			 * read. */
+		/* The kernel dropped and counted those packets; the rest is still to be read. */
+		if (n == -ENOBUFS)
 			q->counters.enobufs++;
-			continue;
-		}
-		if (n < 0)
+		else if (n < RECEIVE_MESSAGES)
 			break;
-		take_messages(q, (int)n);
 	}
 	if (q->counters.received != before && q->handler->burst_end != NULL)
 		q->handler->burst_end(q->handler->user);
+	q->reading = false;
+	send_verdicts(q);
 	if (q->counters.held > 0 && sd_event_source_get_enabled(q->timer, NULL) == 0)
 		return arm_timer(q);
 	return 0;
@@ -285,7 +369,7 @@ static int await_ack(struct queue *q)
 		if (mnl_nlmsg_ok(h, (int)n) && h->nlmsg_type == NLMSG_ERROR &&
 		    h->nlmsg_seq == q->seq && mnl_nlmsg_get_payload_len(h) >= sizeof(*e))
 			return e->error;
-		take_messages(q, (int)n);
+		take_messages(q, q->buffer, (int)n);
 	}
 	return -EPROTO;
 }

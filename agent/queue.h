@@ -10,6 +10,7 @@
 #pragma once
 
 #include "agent/packet.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "rules/verdict.h"
 
@@ -20,9 +21,8 @@
 #define QUEUE_COPY_RANGE  128
 #define QUEUE_NUMBERS_MAX 8
 #define QUEUE_PENDING_MAX 65536
-#define QUEUE_HOLD_MS                                                                              \
-	800 /* a packet held longer is dropped: below the first SYN retransmission                 \
-	     */
+/* Below the first SYN retransmission: what is held longer is dropped. See queue_hold_until(). */
+#define QUEUE_HOLD_MS 800
 
 struct queue; /* all queue numbers of this agent, one netlink socket */
 
@@ -46,8 +46,7 @@ enum queue_answer {
 };
 
 struct queue_handler {
-	/* A packet has come. Answer with queue_verdict(), now or before QUEUE_HOLD_MS have passed.
-	 */
+	/* A packet has come. Answer with queue_verdict(), now or before its deadline. */
 	void (*packet)(void *user, const struct queue_packet *p);
 	/* All packets of this wake-up were handed over: time to send one transaction for all. */
 	void (*burst_end)(void *user); /* may be NULL */
@@ -71,19 +70,32 @@ void queue_freep(struct queue **q);
 
 /*
  * The one verdict of a packet. mark is set on the packet when has_mark. -ENOENT when it has had its
- * verdict already (a programming error that is counted, not sent) or the kernel no longer has it.
+ * verdict already (a programming error that is counted, not sent). Those that are given while
+ * packets are being read leave together when all have been read, others at once.
  */
 int queue_verdict(struct queue *q, uint16_t queue, uint32_t id, enum queue_answer answer,
 		  bool has_mark, uint32_t mark, enum reason reason);
+
+/*
+ * Whoever waits for an answer gives the packet a deadline of its own instead of QUEUE_HOLD_MS from
+ * its arrival. He is to answer before that: the drop here comes up to QUEUE_HOLD_MS later, so that
+ * nothing stays in the kernel's queue whatever is forgotten. -ENOENT as above.
+ */
+int queue_hold_until(struct queue *q, uint16_t queue, uint32_t id, struct mono deadline);
+
+/* Verdicts wait until it is uncorked, and are sent together. q may be NULL. */
+void queue_cork(struct queue *q, bool cork);
 
 struct queue_counters {
 	uint64_t received;
 	uint64_t by_answer[QUEUE_REPEAT + 1];
 	uint64_t by_reason[REASON_COUNT];
 	uint64_t enobufs; /* times the kernel said that it had to drop */
-	uint64_t expired; /* held longer than QUEUE_HOLD_MS: dropped */
+	uint64_t expired; /* held beyond their deadline: dropped */
 	uint64_t refused; /* verdicts given twice or for unknown packets */
+	uint64_t unsent;  /* verdicts that the kernel did not take: it still holds the packet */
 	uint64_t held;    /* without verdict at this moment */
+	uint64_t held_in[QUEUE_NUMBERS_MAX]; /* the same, for each queue from `first` on */
 };
 const struct queue_counters *queue_counters(const struct queue *q);
 

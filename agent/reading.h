@@ -57,3 +57,13 @@ void reading_list(struct reading *rd, const struct yaml_tree_node *n, reading_ta
 
 /* `essentials:` (config_essentials.c). */
 void config_take_essentials(struct reading *rd, const struct yaml_tree_node *n);
+/* The way to the controller, once its URL is known; n is where the URL stands. */
+void config_add_controller(struct reading *rd, const struct yaml_tree_node *n);
+
+/* `source:`, `trust:` (config_source.c). */
+void config_take_source(struct reading *rd, const struct yaml_tree_node *n);
+void config_take_trust(struct reading *rd, const struct yaml_tree_node *n);
+/* What only the whole file shows. */
+void config_check_source(struct reading *rd, const struct yaml_tree_node *root);
+/* They, and `svid:`, as config_parse() reads them. */
+void config_format_source(const struct config *c, struct buf *b);

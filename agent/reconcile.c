@@ -7,6 +7,9 @@
 #include "agent/agent.h"
 
 #include "agent/adoption.h"
+#include "agent/attest.h"
+#include "agent/heartbeat.h"
+#include "agent/status_report.h"
 #include "agent/workload.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,12 +20,14 @@
 #include <string.h>
 #include <time.h>
 
-static int64_t unix_ms(void)
+/* Of the clock that generations are compiled by: timeouts of leases are counted from here. */
+static int64_t unix_ms(const struct agent *a)
 {
+	int64_t least = agent_now(a).s;
 	struct timespec ts;
 
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return ts.tv_sec < least ? least * 1000 : ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* --- names of elements -------------------------------------------------------------------- */
@@ -211,17 +216,27 @@ static int job_collect_cut(struct agent *a, struct job *j)
 }
 
 /* Whose it is now: while the job ran, revisions may have been confirmed or rolled back. */
-static struct edition *edition_of(struct agent *a, uint64_t revision)
+static struct edition *edition_of(struct agent *a, uint64_t serial)
 {
-	if (revision == a->confirmed.revision)
+	if (serial == a->confirmed.serial)
 		return &a->confirmed;
-	return a->candidate.policy && revision == a->candidate.revision ? &a->candidate : NULL;
+	return a->candidate.policy && serial == a->candidate.serial ? &a->candidate : NULL;
 }
 
-static void adopt(struct edition *e, struct generation **take)
+/* Flows may run whose far end nobody has vouched for, and must now. */
+static bool begins_to_ask(const struct generation *old, const struct generation *new_)
+{
+	CLEANUP(freep) uint32_t *numbers = NULL;
+	size_t count = 0;
+
+	return generation_begins_to_ask(old, new_, &numbers, &count) < 0 || count > 0;
+}
+
+static void adopt(struct job *j, struct edition *e, struct generation **take)
 {
 	if (!e || !*take)
 		return;
+	j->asks_more |= begins_to_ask(e->gen, *take);
 	generation_free(e->gen);
 	e->gen = TAKE_PTR(*take);
 }
@@ -229,8 +244,8 @@ static void adopt(struct edition *e, struct generation **take)
 static void adopt_generations(struct agent *a, struct job *j)
 {
 	/* A policy that is to be replaced lends its generation until the new one has its own. */
-	adopt(a->replacing ? &a->confirmed : edition_of(a, j->confirmed_revision), &j->confirmed);
-	adopt(edition_of(a, j->candidate_revision), &j->candidate);
+	adopt(j, a->replacing ? &a->confirmed : edition_of(a, j->confirmed_serial), &j->confirmed);
+	adopt(j, edition_of(a, j->candidate_serial), &j->candidate);
 }
 
 static void next_change_update(struct agent *a)
@@ -263,8 +278,12 @@ static void job_done(struct agent *a, struct job *j, struct err *err)
 		a->chains_unsure = false;
 	freep(&a->drift);
 	next_change_update(a);
+	if (a->report)
+		status_report_touch(a->report);
 	if (j->owners_changed && a->enforcing && adoption_of_owners(a, &j->cut, err) < 0)
 		log_warn("flows of changed owners: %s", err->text);
+	if (j->asks_more)
+		attest_flows_again(a->attest);
 }
 
 /* Some of its transactions may be in the kernel: what is there is read back. */
@@ -360,8 +379,8 @@ static int job_generations(struct agent *a, struct job *j, struct err *err)
 	if (!(a->dirty & DIRTY_POLICY))
 		return 0;
 	j->view_sequence = a->view ? a->view->sequence : 0;
-	j->confirmed_revision = a->confirmed.revision;
-	j->candidate_revision = a->candidate.revision;
+	j->confirmed_serial = a->confirmed.serial;
+	j->candidate_serial = a->candidate.serial;
 	return agent_compile(a, &j->confirmed, &j->candidate, err);
 }
 
@@ -369,14 +388,14 @@ static int job_target(struct agent *a, struct job *j, struct err *err)
 {
 	const struct generation *confirmed = j->confirmed ? j->confirmed : a->confirmed.gen;
 	const struct generation *candidate = j->candidate ? j->candidate : a->candidate.gen;
-	const struct host *host = workloads_host(a->workloads, SLOT_A), *other = NULL;
+	const struct host *host = workloads_take_host(a->workloads, SLOT_A), *other = NULL;
 	struct table_shape shape;
 
 	if (a->doubling) {
 		candidate = confirmed;
 		other = host;
 	} else if (a->candidate.policy) {
-		other = workloads_host(a->workloads, SLOT_B);
+		other = workloads_take_host(a->workloads, SLOT_B);
 	} else {
 		candidate = NULL;
 	}
@@ -473,6 +492,13 @@ static int job_plan(struct agent *a, struct job *j, struct err *err)
 	return r;
 }
 
+/* Between steps that a large view makes long. */
+static void step_over(struct agent *a)
+{
+	if (a->view && a->view->peer_count >= HEARTBEAT_LARGE_PEERS)
+		heartbeat_extend(a);
+}
+
 static int job_make(struct agent *a, struct job **ret, struct err *err)
 {
 	struct job *j = mem_calloc(1, sizeof(*j));
@@ -482,11 +508,15 @@ static int job_make(struct agent *a, struct job **ret, struct err *err)
 		return err_set(err, ENOMEM, "out of memory");
 	j->cut = a->cut_early;
 	memset(&a->cut_early, 0, sizeof(a->cut_early));
+	step_over(a);
 	r = job_generations(a, j, err);
+	step_over(a);
 	if (r >= 0)
 		r = job_target(a, j, err);
+	step_over(a);
 	if (r >= 0)
 		r = job_plan(a, j, err);
+	step_over(a);
 	if (r < 0) {
 		agent_job_free(j);
 		return r;
@@ -496,7 +526,7 @@ static int job_make(struct agent *a, struct job **ret, struct err *err)
 		.old = a->applied,
 		.new_ = j->target,
 		.labels = labels_of(a),
-		.now_ms = unix_ms(),
+		.now_ms = unix_ms(a),
 		.chains = a->chains_unsure,
 		.quiet = !a->enforcing,
 	};
@@ -618,7 +648,7 @@ static void dump_label(void *user, uint32_t number, const char *comment,
 
 int agent_dump(struct agent *a, struct err *err)
 {
-	struct nft_dump_input in = {.now_ms = unix_ms(), .label = dump_label, .user = a};
+	struct nft_dump_input in = {.now_ms = unix_ms(a), .label = dump_label, .user = a};
 	struct ruleset *read = NULL;
 	int r = -EAGAIN;
 

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/repair.h"
 
+#include "agent/attest.h"
+#include "agent/conntrack.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "rules/marks.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
+
+#define REFUSED_FLOWS_MAX 16384
 
 /* At least a little: what has no end would be confirmed. */
 static uint64_t candidate_left_ms(const struct agent *a)
@@ -61,8 +67,47 @@ static int repair(struct agent *a, bool from_nothing, struct err *err)
 	return r;
 }
 
+struct refused {
+	struct ct_flow *flows;
+	size_t count, cap;
+};
+
+static int on_refused(void *user, const struct ct_flow *f)
+{
+	struct refused *list = user;
+
+	if (f->mark != MARK_REFUSED)
+		return 0;
+	/* More than the limit: those wait until their entries end. */
+	if (vec_grow(&list->flows, &list->cap, list->count + 1, sizeof(*f), REFUSED_FLOWS_MAX) == 0)
+		list->flows[list->count++] = *f;
+	return 0;
+}
+
+/*
+ * While somebody deletes the table, packets still come through its chains and find `live` empty:
+ * flows that policy permits are refused in that moment. Without the mark of that they are
+ * classified anew at their next packet; what was refused rightly is refused again.
+ */
+static void judge_refused_again(struct agent *a)
+{
+	struct refused list = {0};
+	struct err err = {{0}};
+
+	if (conntrack_dump(a->conntrack, on_refused, &list, &err) < 0)
+		log_warn("flows that were refused meanwhile stay so: %s", err.text);
+	for (size_t i = 0; i < list.count; i++)
+		(void)conntrack_set_mark(a->conntrack, &list.flows[i], 0, &err);
+	free(list.flows);
+	/* Those that were vouched for are asked about, once their next packet has a number again.
+	 */
+	if (list.count > 0)
+		attest_flows_again(a->attest);
+}
+
 static void note_repaired(struct agent *a)
 {
+	judge_refused_again(a);
 	a->repairs++;
 	log_warn("table %s repaired", a->config.table);
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static int give_to_group(const char *path)
 	return chown(path, (uid_t)-1, g->gr_gid);
 }
 
-static int listen_at(const char *path, struct stat *ret_made)
+static int listen_at(const char *path, bool to_all, struct stat *ret_made)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -37,13 +38,14 @@ static int listen_at(const char *path, struct stat *ret_made)
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
 	/* The mode keeps strangers out; the peer's credentials decide. */
-	if (chmod(path, 0660) < 0 || give_to_group(path) < 0 || listen(fd, BACKLOG) < 0 ||
-	    lstat(path, ret_made) < 0)
+	if (chmod(path, to_all ? 0666 : 0660) < 0 || (!to_all && give_to_group(path) < 0) ||
+	    listen(fd, BACKLOG) < 0 || lstat(path, ret_made) < 0)
 		return -errno;
 	return take_fd(&fd);
 }
 
-int run_socket_open(const char *dir, const char *name, struct run_socket *ret, struct err *err)
+static int open_named(const char *dir, const char *name, bool to_all, struct run_socket *ret,
+		      struct err *err)
 {
 	CLEANUP(freep) char *path = mem_printf("%s/%s", dir, name);
 	struct stat made;
@@ -54,7 +56,7 @@ int run_socket_open(const char *dir, const char *name, struct run_socket *ret, s
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return err_set(err, ENAMETOOLONG, "%s: too long for a socket; a shorter run_dir",
 			       path);
-	fd = listen_at(path, &made);
+	fd = listen_at(path, to_all, &made);
 	if (fd < 0)
 		return err_set(err, -fd, "%s: %s", path, strerror(-fd));
 	*ret = (struct run_socket){
@@ -65,6 +67,17 @@ int run_socket_open(const char *dir, const char *name, struct run_socket *ret, s
 		.changed = made.st_ctim,
 	};
 	return 0;
+}
+
+int run_socket_open(const char *dir, const char *name, struct run_socket *ret, struct err *err)
+{
+	return open_named(dir, name, false, ret, err);
+}
+
+int run_socket_open_to_all(const char *dir, const char *name, struct run_socket *ret,
+			   struct err *err)
+{
+	return open_named(dir, name, true, ret, err);
 }
 
 static bool is_ours(const struct run_socket *s)

@@ -19,4 +19,7 @@ struct run_socket {
 };
 
 int run_socket_open(const char *dir, const char *name, struct run_socket *ret, struct err *err);
+/* Anybody may connect: the listener decides by the peer's credentials alone. */
+int run_socket_open_to_all(const char *dir, const char *name, struct run_socket *ret,
+			   struct err *err);
 void run_socket_done(struct run_socket *s);

@@ -105,12 +105,12 @@ static int write_durable(struct store *s, int dir_fd, const char *name, const vo
 static int write_json(struct store *s, int dir_fd, const char *name, const json_t *value,
 		      struct err *err)
 {
-	CLEANUP(freep)
-	char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+	size_t len = 0;
+	CLEANUP(freep) char *text = value ? json_text_lines(value, &len) : NULL;
 
 	if (!text)
 		return err_set(err, ENOMEM, "out of memory");
-	return write_durable(s, dir_fd, name, text, strlen(text), err);
+	return write_durable(s, dir_fd, name, text, len, err);
 }
 
 int store_text_write(struct store *s, const char *name, const char *text, size_t len,
@@ -147,12 +147,32 @@ static void take_wall(struct json_object *o, const char *key, struct wall *ret)
 	ret->s = json_take_int(o, key, 0, INT64_MAX);
 }
 
+static void may_digest(struct json_object *o, const char *key, char ret[SHA256_HEX_LEN])
+{
+	const char *text = json_may_string(o, key, SHA256_HEX_LEN - 1);
+
+	(void)snprintf(ret, SHA256_HEX_LEN, "%s", text ? text : "");
+}
+
+static int take_borders(json_t *borders, struct store_state *ret, struct err *err)
+{
+	struct json_object o;
+
+	if (!borders)
+		return 0;
+	json_object_begin(&o, borders, "state.json", "borders", err);
+	ret->borders = (uint64_t)json_take_int(&o, "revision", 1, INT64_MAX);
+	may_digest(&o, "manifest", ret->borders_manifest);
+	return json_finish(&o);
+}
+
 int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	struct store_state state = {.known = true};
 	struct json_object o;
 	const char *mode, *before;
+	json_t *borders;
 	int r;
 
 	r = store_json_read(s, "state.json", &json, err);
@@ -167,12 +187,17 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 	state.candidate = (uint64_t)json_take_int(&o, "candidate", 0, INT64_MAX);
 	take_wall(&o, "falls_back", &state.falls_back);
 	state.last_revision = (uint64_t)json_take_int(&o, "last_revision", 0, INT64_MAX);
+	may_digest(&o, "confirmed_manifest", state.confirmed_manifest);
+	may_digest(&o, "candidate_manifest", state.candidate_manifest);
 	mode = json_take_string(&o, "mode", 16);
 	before = json_take_string(&o, "mode_before", 16);
 	take_wall(&o, "mode_until", &state.mode_until);
 	state.view_sequence = (uint64_t)json_take_int(&o, "view_sequence", 0, INT64_MAX);
 	take_wall(&o, "wall_highest", &state.wall_highest);
+	borders = json_may_object(&o, "borders");
 	r = json_finish(&o);
+	if (r >= 0)
+		r = take_borders(borders, &state, err);
 	if (r >= 0 &&
 	    (mode_parse(mode, &state.mode) < 0 || mode_parse(before, &state.mode_before) < 0))
 		r = err_set(err, EBADMSG, "state.json: unknown mode");
@@ -184,15 +209,41 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 int store_state_write(struct store *s, const struct store_state *st, struct err *err)
 {
 	CLEANUP(json_decrefp)
-	json_t *json = json_pack(
-		"{s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I}", "confirmed", (json_int_t)st->confirmed,
-		"candidate", (json_int_t)st->candidate, "falls_back", (json_int_t)st->falls_back.s,
-		"last_revision", (json_int_t)st->last_revision, "mode", mode_name(st->mode),
-		"mode_before", mode_name(st->mode_before), "mode_until",
-		(json_int_t)st->mode_until.s, "view_sequence", (json_int_t)st->view_sequence,
-		"wall_highest", (json_int_t)st->wall_highest.s);
+	json_t *json =
+		json_pack("{s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:s,s:s}", "confirmed",
+			  (json_int_t)st->confirmed, "candidate", (json_int_t)st->candidate,
+			  "falls_back", (json_int_t)st->falls_back.s, "last_revision",
+			  (json_int_t)st->last_revision, "mode", mode_name(st->mode), "mode_before",
+			  mode_name(st->mode_before), "mode_until", (json_int_t)st->mode_until.s,
+			  "view_sequence", (json_int_t)st->view_sequence, "wall_highest",
+			  (json_int_t)st->wall_highest.s, "confirmed_manifest",
+			  st->confirmed_manifest, "candidate_manifest", st->candidate_manifest);
 
+	if (json && st->borders &&
+	    json_object_set_new(json, "borders",
+				json_pack("{s:I,s:s}", "revision", (json_int_t)st->borders,
+					  "manifest", st->borders_manifest)) < 0)
+		return err_set(err, ENOMEM, "out of memory");
 	return write_json(s, s->state_fd, "state.json", json, err);
+}
+
+void store_state_aside(struct store *s)
+{
+	(void)renameat(s->state_fd, "state.json", s->state_fd, STORE_STATE_DAMAGED);
+}
+
+struct wall store_last_write(struct store *s)
+{
+	static const char *const names[] = {"state.json", STORE_STATE_DAMAGED, "view.json",
+					    "history"};
+	struct wall last = {0};
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (fstatat(s->state_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_mtim.tv_sec > last.s)
+			last.s = st.st_mtim.tv_sec;
+	return last;
 }
 
 /* --- policies ----------------------------------------------------------------------------- */
@@ -375,8 +426,7 @@ int store_policy_read(struct store *s, uint64_t revision, struct store_policy *r
 	return 0;
 }
 
-/* Revisions on disk, largest first; at most max of them. */
-static size_t list_revisions(struct store *s, uint64_t *revisions, size_t max)
+size_t store_policy_revisions(struct store *s, uint64_t *revisions, size_t max)
 {
 	int fd = openat(s->state_fd, "policy", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -406,7 +456,7 @@ static size_t list_revisions(struct store *s, uint64_t *revisions, size_t max)
 void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b)
 {
 	uint64_t revisions[64];
-	size_t n = list_revisions(s, revisions, ARRAY_LEN(revisions));
+	size_t n = store_policy_revisions(s, revisions, ARRAY_LEN(revisions));
 
 	for (size_t i = STORE_GENERATIONS_KEPT; i < n; i++) {
 		char name[64];
@@ -467,7 +517,8 @@ static const char *newest_lines(const char *text)
 int store_history_add(struct store *s, const json_t *entry, struct err *err)
 {
 	CLEANUP(freep) char *text = NULL;
-	CLEANUP(freep) char *line = json_dumps(entry, JSON_COMPACT);
+	size_t line_len = 0;
+	CLEANUP(freep) char *line = json_text(entry, &line_len);
 	CLEANUP(buf_done) struct buf b;
 	size_t len = 0;
 	int r;

@@ -45,7 +45,12 @@ void store_policy_digest(struct store_policy *p);
 struct store_state {
 	bool known;                    /* false: a fresh agent */
 	uint64_t confirmed, candidate; /* revisions; 0 = none */
+	/* Digests of their manifests (document_store.h); "" where policy came by `apply`. */
+	char confirmed_manifest[65], candidate_manifest[65];
 	struct wall falls_back;
+	/* The policy whose borders numbers in the kernel may have beside those of `confirmed`. */
+	uint64_t borders;
+	char borders_manifest[65];
 	uint64_t last_revision;
 	enum node_mode mode, mode_before;
 	struct wall mode_until;
@@ -64,6 +69,15 @@ int store_policy_read(struct store *s, uint64_t revision, struct store_policy *r
 		      struct err *err);
 /* Removes all but these and the newest STORE_GENERATIONS_KEPT. */
 void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b);
+
+/* Revisions on disk, largest first; at most max of them. */
+size_t store_policy_revisions(struct store *s, uint64_t *revisions, size_t max);
+
+/* For diagnosis; the next one that is damaged takes its place. */
+#define STORE_STATE_DAMAGED "state.json.damaged"
+void store_state_aside(struct store *s);
+/* When a file of this store was last written, 0 when none ever was. */
+struct wall store_last_write(struct store *s);
 
 /* JSON documents of the agent's own in state_dir; -ENOENT when there is none. */
 int store_json_read(struct store *s, const char *name, json_t **ret, struct err *err);

@@ -120,14 +120,46 @@ static int read_quarantine(json_t *value, struct overlay_quarantine *ret, struct
 	return r < 0 ? r : copy_text(&ret->reason, reason);
 }
 
-static int read_lists(json_t *revoked, json_t *quarantined, struct numbers *conduits,
-		      struct overlay *ret, struct err *err)
+static int read_grant(json_t *value, struct overlay_grant *ret, struct err *err)
 {
+	struct json_object o;
+	const char *rule, *from, *to, *who, *reason;
+	int r;
+
+	json_object_begin(&o, value, OVERLAY_FILE, "grants", err);
+	rule = json_take_string(&o, "rule", STORE_OVERLAY_TEXT_MAX);
+	from = json_take_string(&o, "from", STORE_OVERLAY_TEXT_MAX);
+	to = json_take_string(&o, "to", STORE_OVERLAY_TEXT_MAX);
+	who = json_take_string(&o, "who", STORE_OVERLAY_TEXT_MAX);
+	reason = json_take_string(&o, "reason", STORE_OVERLAY_TEXT_MAX);
+	ret->until.s = json_take_int(&o, "until", 1, INT64_MAX);
+	ret->since.s = json_take_int(&o, "since", 1, INT64_MAX);
+	r = json_finish(&o);
+	if (r >= 0)
+		r = copy_text(&ret->rule, rule);
+	if (r >= 0)
+		r = copy_text(&ret->from, from);
+	if (r >= 0)
+		r = copy_text(&ret->to, to);
+	if (r >= 0)
+		r = copy_text(&ret->who, who);
+	return r < 0 ? r : copy_text(&ret->reason, reason);
+}
+
+struct lists {
+	json_t *revoked, *quarantined, *grants; /* borrowed; the last one may be absent */
+};
+
+static int read_lists(const struct lists *lists, struct numbers *conduits, struct overlay *ret,
+		      struct err *err)
+{
+	json_t *revoked = lists->revoked, *quarantined = lists->quarantined;
 	int r = 0;
 
 	ret->revoked = mem_calloc(json_array_size(revoked), sizeof(*ret->revoked));
 	ret->quarantined = mem_calloc(json_array_size(quarantined), sizeof(*ret->quarantined));
-	if (!ret->revoked || !ret->quarantined)
+	ret->grants = mem_calloc(json_array_size(lists->grants), sizeof(*ret->grants));
+	if (!ret->revoked || !ret->quarantined || !ret->grants)
 		return err_set(err, ENOMEM, "out of memory");
 	for (size_t i = 0; i < json_array_size(revoked) && r >= 0; i++)
 		r = read_revoked(json_array_get(revoked, i), conduits,
@@ -135,6 +167,9 @@ static int read_lists(json_t *revoked, json_t *quarantined, struct numbers *cond
 	for (size_t i = 0; i < json_array_size(quarantined) && r >= 0; i++)
 		r = read_quarantine(json_array_get(quarantined, i),
 				    &ret->quarantined[ret->quarantined_count++], err);
+	for (size_t i = 0; i < json_array_size(lists->grants) && r >= 0; i++)
+		r = read_grant(json_array_get(lists->grants, i), &ret->grants[ret->grant_count++],
+			       err);
 	return r;
 }
 
@@ -144,7 +179,7 @@ int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	struct overlay read = {0};
 	struct json_object o;
-	json_t *revoked, *quarantined;
+	struct lists lists = {0};
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
@@ -152,11 +187,12 @@ int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	json_object_begin(&o, json, OVERLAY_FILE, "", err);
-	revoked = json_take_array(&o, "revoked", STORE_OVERLAY_MAX);
-	quarantined = json_take_array(&o, "quarantined", STORE_OVERLAY_MAX);
+	lists.revoked = json_take_array(&o, "revoked", STORE_OVERLAY_MAX);
+	lists.quarantined = json_take_array(&o, "quarantined", STORE_OVERLAY_MAX);
+	lists.grants = json_may_array(&o, "grants", STORE_OVERLAY_MAX);
 	r = json_finish(&o);
 	if (r >= 0)
-		r = read_lists(revoked, quarantined, conduits, &read, err);
+		r = read_lists(&lists, conduits, &read, err);
 	if (r < 0) {
 		overlay_done(&read);
 		return r;
@@ -188,22 +224,39 @@ static json_t *quarantine_json(const struct overlay_quarantine *e)
 			 e->keep);
 }
 
-/* All or nothing: an entry that is missing on disk would be one that the next start releases. */
+static json_t *grant_json(const struct overlay_grant *e)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I}", "rule", e->rule, "from", e->from, "to",
+			 e->to, "who", e->who ? e->who : "", "reason", e->reason ? e->reason : "",
+			 "until", (json_int_t)e->until.s, "since", (json_int_t)e->since.s);
+}
+
+/*
+ * All or nothing: an entry that is missing on disk would be one that the next start releases. What
+ * a head says is kept as that head.
+ */
 int store_overlay_write(struct store *s, struct numbers *conduits, const struct overlay *ov,
 			struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *revoked = json_array();
 	CLEANUP(json_decrefp) json_t *quarantined = json_array();
+	CLEANUP(json_decrefp) json_t *grants = json_array();
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	bool whole = true;
 
 	for (size_t i = 0; i < ov->revoked_count && whole; i++)
-		whole = json_array_append_new(revoked, revoked_json(&ov->revoked[i], conduits)) ==
-			0;
+		whole = ov->revoked[i].from_head ||
+			json_array_append_new(revoked, revoked_json(&ov->revoked[i], conduits)) ==
+				0;
 	for (size_t i = 0; i < ov->quarantined_count && whole; i++)
-		whole = json_array_append_new(quarantined, quarantine_json(&ov->quarantined[i])) ==
-			0;
+		whole = ov->quarantined[i].from_head ||
+			json_array_append_new(quarantined, quarantine_json(&ov->quarantined[i])) ==
+				0;
+	for (size_t i = 0; i < ov->grant_count && whole; i++)
+		whole = ov->grants[i].from_head ||
+			json_array_append_new(grants, grant_json(&ov->grants[i])) == 0;
 	if (whole)
-		json = json_pack("{s:O,s:O}", "revoked", revoked, "quarantined", quarantined);
+		json = json_pack("{s:O,s:O,s:O}", "revoked", revoked, "quarantined", quarantined,
+				 "grants", grants);
 	return store_json_write(s, OVERLAY_FILE, json, err);
 }

@@ -2,12 +2,14 @@
 #include "agent/telemetry.h"
 
 #include "agent/conntrack.h"
+#include "agent/observed.h"
 #include "agent/owner.h"
 #include "agent/telemetry_explain.h"
 #include "agent/telemetry_nflog.h"
 #include "agent/telemetry_output.h"
 #include "agent/telemetry_record.h"
 #include "agent/telemetry_resync.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -51,6 +53,7 @@ struct telemetry {
 	struct explainer *explainer;
 	struct nflog_reader *nflog;
 	struct output *output;
+	struct observed *observed;
 	struct resync resync;
 	sd_event_source *sweep;
 	bool sweeping;
@@ -136,10 +139,11 @@ static int priority_of(enum decision d)
 
 static void tell(struct telemetry *t, const json_t *json, enum decision d)
 {
-	CLEANUP(freep) char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	size_t len = 0;
+	CLEANUP(freep) char *line = json ? json_text(json, &len) : NULL;
 
 	t->counters.records++;
-	if (!line || output_line(t->output, priority_of(d), line, strlen(line)) < 0)
+	if (!line || output_line(t->output, priority_of(d), line, len) < 0)
 		t->counters.write_failed++;
 	for (size_t i = 0; json && i < TELEMETRY_WATCHERS_MAX; i++) {
 		/* A watcher that is gone takes itself out while it is being told. */
@@ -228,6 +232,9 @@ static void take(struct telemetry *t, const struct record *draft, const json_t *
 	struct record *r;
 
 	count_flows(t, (enum decision)draft->decision, draft->count);
+	t->counters.by_candidate += draft->by_candidate;
+	if (t->observed)
+		observed_note(t->observed, draft, wall_now());
 	if (known_already(t, e, key, draft))
 		return;
 	recent_end(t, e);
@@ -370,6 +377,16 @@ const struct telemetry_counters *telemetry_counters(const struct telemetry *t)
 	return &t->counters;
 }
 
+bool telemetry_carries_flows(const struct telemetry *t)
+{
+	return nflog_reader_carries_flows(t->nflog);
+}
+
+const struct observed *telemetry_observed(const struct telemetry *t)
+{
+	return t->observed;
+}
+
 const struct telemetry_totals *telemetry_totals(struct telemetry *t)
 {
 	count_skipped(t);
@@ -424,6 +441,8 @@ static int open_parts(struct telemetry *t, struct err *err)
 		r = explainer_new(a, t->owner, &t->explainer, err);
 	if (r >= 0)
 		r = output_new(a->config.decisions, a->config.decisions_file, &t->output, err);
+	if (r >= 0 && a->store)
+		r = observed_new(a->store, a->event, a->config.node, &t->observed, err);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time_relative(a->event, &t->sweep, CLOCK_MONOTONIC, RECENT_SWEEP_US,
@@ -446,6 +465,7 @@ int telemetry_new(struct agent *a, struct telemetry **ret, struct err *err)
 		telemetry_free(t);
 		return r;
 	}
+	t->resync.agent = a;
 	t->resync.conntrack = a->conntrack;
 	t->resync.owner = t->owner;
 	open_sources(t);
@@ -464,6 +484,7 @@ void telemetry_free(struct telemetry *t)
 	nflog_reader_free(t->nflog);
 	sd_event_source_disable_unref(t->sweep);
 	output_free(t->output);
+	observed_free(t->observed);
 	explainer_free(t->explainer);
 	owner_free(t->owner);
 	free(t);

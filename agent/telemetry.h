@@ -33,8 +33,16 @@ void telemetry_rates(struct telemetry *t, struct telemetry_rates *ret);
 
 struct telemetry_counters {
 	uint64_t records, nflog_lost, ring_dropped, write_failed;
+	uint64_t by_candidate; /* denials that the policy on probation has brought */
 };
 const struct telemetry_counters *telemetry_counters(const struct telemetry *t);
+
+/* Whether the kernel sends the flow of a packet with it: then records name who is gone already. */
+bool telemetry_carries_flows(const struct telemetry *t);
+
+/* What no rule permits and was let through, for `suggest`; NULL when it is not kept. */
+struct observed;
+const struct observed *telemetry_observed(const struct telemetry *t);
 
 struct telemetry_totals { /* flows since the start; resync: SYNs that met a live flow (R1) */
 	uint64_t allowed, denied, would_deny;

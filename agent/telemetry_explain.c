@@ -3,7 +3,7 @@
 
 #include "agent/lookup.h"
 #include "agent/owner.h"
-#include "agent/workload.h"
+#include "agent/telemetry_parts.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "rules/marks.h"
@@ -12,36 +12,11 @@
 #include <netinet/in.h>
 
 #include <linux/netfilter.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LOOPBACK_IFINDEX 1
-
-/* One end of a flow, as far as this host knows it. */
-struct known_end {
-	bool has_socket;
-	struct socket_info socket;
-	struct flow_end end;
-	char cgroup[WORKLOAD_PATH_MAX];
-	int identity; /* of the policy in force; -1 */
-	bool ambiguous, has_uid;
-};
-
-struct explainer {
-	struct agent *agent;
-	struct owner *owner;
-	struct known_end from, to;
-};
-
-/* What a message is about, turned so that `from` opened the flow. */
-struct about {
-	struct addr src, dst;
-	uint16_t sport, dport; /* dport: the type for ICMP */
-	uint8_t l4proto;
-	bool ports, loopback;
-	bool from_here, to_here;
-	uint32_t ifindex, mark;
-};
 
 int explainer_new(struct agent *a, struct owner *owner, struct explainer **ret, struct err *err)
 {
@@ -60,16 +35,12 @@ void explainer_free(struct explainer *x)
 	free(x);
 }
 
-static enum slot slot_in_force(const struct agent *a)
-{
-	return agent_edition(a) == &a->candidate ? SLOT_B : SLOT_A;
-}
-
 /* --- the log line ---------------------------------------------------------------------------- */
 
 int logged_parse(const struct nflog_packet *p, struct logged *ret)
 {
-	struct logged l = {.mark = p->mark, .has_uid = p->has_uid, .uid = p->uid};
+	struct logged l = {
+		.mark = p->mark, .ct_mark = p->ct_mark, .has_uid = p->has_uid, .uid = p->uid};
 	int r = table_log_parse(p->prefix, &l.decision, &l.why);
 
 	if (r < 0)
@@ -82,151 +53,6 @@ int logged_parse(const struct nflog_packet *p, struct logged *ret)
 	l.ifindex = l.out ? p->ifindex_out : p->ifindex_in;
 	*ret = l;
 	return 0;
-}
-
-/* --- ends ------------------------------------------------------------------------------------ */
-
-/* Ids of all ancestors of a cgroup, by walking down its path. */
-static void find_ancestors(struct agent *a, const char *path, struct flow_end *e)
-{
-	char part[WORKLOAD_PATH_MAX];
-	size_t level = 0;
-
-	for (const char *p = path; *p && level < CGROUP_LEVEL_MAX; level++) {
-		size_t len;
-
-		p += strspn(p, "/");
-		if (!*p)
-			return;
-		p += strcspn(p, "/");
-		len = (size_t)(p - path);
-		if (len >= sizeof(part))
-			return;
-		memcpy(part, path, len);
-		part[len] = '\0';
-		e->cgroups[level] = workloads_cgroup_id(a->workloads, part);
-	}
-}
-
-static void know_socket(struct explainer *x, const struct socket_info *s, struct known_end *k)
-{
-	struct agent *a = x->agent;
-	struct workload_answer w;
-
-	k->has_socket = true;
-	k->socket = *s;
-	k->end.has_socket = true;
-	k->end.uid = s->uid;
-	k->has_uid = true;
-	if (workloads_cgroup_path(a->workloads, s->cgroup_id, k->cgroup, sizeof(k->cgroup)) < 0)
-		k->cgroup[0] = '\0';
-	find_ancestors(a, k->cgroup, &k->end);
-	if (workloads_resolve(a->workloads, slot_in_force(a), s->cgroup_id, s->uid, &w) < 0)
-		return;
-	if (w.host_changed) /* nobody else is told of it: a question would repeat for ever */
-		agent_touch(a, DIRTY_HOST);
-	k->identity = w.what == WORKLOAD_IDENTITY ? w.identity : -1;
-	k->ambiguous = w.what == WORKLOAD_AMBIGUOUS;
-}
-
-static void find_caller(struct explainer *x, const struct about *b)
-{
-	struct socket_tuple t = {.l4proto = b->l4proto,
-				 .local = b->src,
-				 .remote = b->dst,
-				 .local_port = b->sport,
-				 .remote_port = b->dport,
-				 .ifindex = b->ifindex};
-	struct socket_info s;
-
-	if (owner_find(x->owner, &t, &s) == 0)
-		know_socket(x, &s, &x->from);
-}
-
-static void find_called(struct explainer *x, const struct about *b)
-{
-	struct socket_tuple t = {.l4proto = b->l4proto,
-				 .local = b->dst,
-				 .remote = b->src,
-				 .local_port = b->dport,
-				 .remote_port = b->sport,
-				 .ifindex = b->ifindex};
-	struct socket_info s;
-
-	if (owner_find(x->owner, &t, &s) == 0)
-		know_socket(x, &s, &x->to);
-}
-
-/* The identity that the kernel found, where the socket is gone. */
-static int identity_of_mark(const struct agent *a, uint32_t mark)
-{
-	const struct generation *gen = agent_edition(a)->gen;
-
-	if (mark < MARK_IDENTITY_MIN || mark > MARK_IDENTITY_MAX)
-		return -1;
-	for (size_t i = 0; gen && i < gen->local_count; i++) {
-		if (gen->locals[i].mark == mark)
-			return (int)gen->locals[i].index;
-	}
-	return -1;
-}
-
-/*
- * A process group of the identity in the place of a socket that is gone. Which one it was is only
- * known where there is one.
- */
-static void know_workload(struct explainer *x, struct known_end *k)
-{
-	struct agent *a = x->agent;
-	const struct host *host = workloads_host(a->workloads, slot_in_force(a));
-	struct host_workload found = {0};
-	size_t count = 0;
-
-	for (size_t i = 0; host && i < host->workload_count; i++) {
-		const struct host_workload *w = &host->workloads[i];
-
-		if ((int)w->identity != k->identity || w->ingress_only || w->level == 0 ||
-		    w->level > CGROUP_LEVEL_MAX ||
-		    (w->has_uid && k->has_uid && w->uid != k->end.uid))
-			continue;
-		if (count++ == 0)
-			found = *w;
-	}
-	if (count == 0)
-		return;
-	k->end.has_socket = true;
-	k->end.cgroups[found.level - 1] = found.cgroup_id;
-	if (found.has_uid)
-		k->end.uid = found.uid;
-	if (count > 1 ||
-	    workloads_cgroup_path(a->workloads, found.cgroup_id, k->cgroup, sizeof(k->cgroup)) < 0)
-		k->cgroup[0] = '\0';
-	else
-		k->has_uid |= found.has_uid;
-}
-
-static void find_ends(struct explainer *x, const struct about *b, const struct logged *l)
-{
-	bool sockets = b->l4proto == IPPROTO_TCP || b->l4proto == IPPROTO_UDP;
-	struct known_end *local = b->from_here ? &x->from : &x->to;
-
-	memset(&x->from, 0, sizeof(x->from));
-	memset(&x->to, 0, sizeof(x->to));
-	x->from.identity = x->to.identity = -1;
-	if (b->from_here && sockets)
-		find_caller(x, b);
-	if (b->to_here && sockets)
-		find_called(x, b);
-	if (local->has_socket)
-		return;
-	if (l && l->has_uid && l->out) {
-		local->end.uid = l->uid;
-		local->has_uid = true;
-	}
-	if (local->identity < 0)
-		local->identity = identity_of_mark(x->agent, b->mark);
-	if (local->identity >= 0)
-		know_workload(x, local);
 }
 
 /* --- which way round ------------------------------------------------------------------------- */
@@ -265,6 +91,8 @@ static void about_packet(const struct logged *l, struct about *b)
 	/* Deny chains copy the entry's mark there; what is let pass has somebody else's mark. */
 	if (l->decision == TABLE_LOG_DENY && l->why != TABLE_LOG_UNTRACKED)
 		b->mark = l->mark;
+	else if (l->decision == TABLE_LOG_WOULD)
+		b->mark = l->ct_mark;
 	if (b->loopback) {
 		b->from_here = b->to_here = true;
 		b->ifindex = 0;
@@ -304,7 +132,7 @@ static void turn_to_opener(struct explainer *x, const struct logged *l, struct a
 	if (l->unsupported || conntrack_find(x->agent->conntrack, &tuple, &f, NULL) < 0)
 		return;
 	/* The entry of a refused flow has got another mark since. */
-	if (l->decision != TABLE_LOG_DENY)
+	if (l->decision != TABLE_LOG_DENY && b->mark == 0)
 		b->mark = f.mark;
 	answer = !addr_eq(&f.src, &b->src) || (b->ports && f.sport != b->sport);
 	c = agent_conduit(x->agent, b->mark, &gen);
@@ -333,14 +161,6 @@ static void flow_of(const struct explainer *x, const struct about *b, struct flo
 	};
 }
 
-static bool service_of(const struct about *b, struct service *ret)
-{
-	char text[RECORD_SERVICE_MAX];
-
-	record_service(text, b->l4proto, b->dport);
-	return service_parse(text, ret) == 0;
-}
-
 /* By names: for a local end whose socket is gone, but not its identity. */
 static int ask_by_name(const struct compile_input *in, enum node_mode mode,
 		       const struct explainer *x, const struct about *b, struct verdict *v)
@@ -354,24 +174,25 @@ static int ask_by_name(const struct compile_input *in, enum node_mode mode,
 		.to_address = &b->dst,
 	};
 
-	if (!service_of(b, &q.service))
+	if (!explain_service(b, &q.service))
 		return -EINVAL;
 	return verdict_explain(in, mode, &q, v, NULL);
 }
 
-static int ask_oracle(const struct explainer *x, const struct about *b, struct verdict *v)
+/* By one of the two policies that may be loaded: what the ends are is looked up in its slot. */
+static int ask_edition(const struct explainer *x, const struct about *b, const struct edition *e,
+		       enum slot slot, struct verdict *v)
 {
 	struct agent *a = x->agent;
-	const struct policy *policy = agent_edition(a)->policy;
 	const struct known_end *local = b->from_here ? &x->from : &x->to;
 	const struct host *host;
 	struct compile_input in;
 	struct flow f;
 
-	if (!policy)
+	if (!e->policy)
 		return -ENOENT;
-	agent_compile_input(a, policy, &in);
-	host = workloads_host(a->workloads, slot_in_force(a));
+	agent_compile_input(a, e->policy, &in);
+	host = workloads_host(a->workloads, slot);
 	if (!host)
 		return -ENOMEM;
 	in.addresses = host->addresses;
@@ -380,6 +201,11 @@ static int ask_oracle(const struct explainer *x, const struct about *b, struct v
 		return ask_by_name(&in, a->mode, x, b, v);
 	flow_of(x, b, &f);
 	return verdict_decide(&in, host, a->mode, &f, v, NULL);
+}
+
+static int ask_oracle(const struct explainer *x, const struct about *b, struct verdict *v)
+{
+	return ask_edition(x, b, agent_edition(x->agent), explain_slot(x->agent), v);
 }
 
 /* A conduit was found once and is not live any more. */
@@ -418,6 +244,8 @@ static enum reason find_reason(const struct logged *l, const struct verdict *v,
 		return REASON_RECEIVER_CHANGED;
 	case TABLE_LOG_UNKNOWN:
 		return local->ambiguous ? REASON_AMBIGUOUS : REASON_UNKNOWN_CGROUP;
+	case TABLE_LOG_ATTEST: /* unless the question itself says more: take_question() */
+		return REASON_ATTEST_UNAVAILABLE;
 	case TABLE_LOG_UNTRACKED:
 		/* Nobody can tell an entry kept out from a packet that fits none: TCP mostly is
 		 * the latter. */
@@ -431,64 +259,6 @@ static enum reason find_reason(const struct logged *l, const struct verdict *v,
 }
 
 /* --- drafts ---------------------------------------------------------------------------------- */
-
-static const char *node_of(const struct agent *a, const struct addr *addr)
-{
-	const struct view *v = a->view;
-
-	for (size_t i = 0; v && i < v->node_count; i++) {
-		for (size_t k = 0; k < v->nodes[i].address_count; k++) {
-			if (addr_eq(&v->nodes[i].addresses[k], addr))
-				return v->nodes[i].node;
-		}
-	}
-	for (size_t i = 0; v && i < v->peer_count; i++) {
-		for (size_t k = 0; k < v->peers[i].address_count; k++) {
-			if (addr_eq(&v->peers[i].addresses[k], addr))
-				return v->peers[i].node;
-		}
-	}
-	return NULL;
-}
-
-static bool serves(const struct view_peer *peer, const struct identity *id, const struct service *s)
-{
-	const struct service *list = peer->has_services ? peer->services : id->serves;
-	size_t count = peer->has_services ? peer->service_count : id->serves_count;
-
-	for (size_t i = 0; i < count; i++) {
-		if (service_covers(&list[i], s))
-			return true;
-	}
-	return false;
-}
-
-/* Who is called at an address of another node: the one that serves it there, or the only one. */
-static int identity_called(const struct agent *a, const struct about *b)
-{
-	const struct view *v = a->view;
-	const struct policy *p = agent_edition(a)->policy;
-	struct service service;
-	int only = -1;
-	size_t count = 0;
-
-	if (!b->ports || !service_of(b, &service))
-		return -1;
-	for (size_t i = 0; v && p && i < v->peer_count; i++) {
-		for (size_t k = 0; k < v->peers[i].address_count; k++) {
-			int id;
-
-			if (!addr_eq(&v->peers[i].addresses[k], &b->dst))
-				continue;
-			id = policy_find_identity(p, v->peers[i].identity);
-			if (id >= 0 && serves(&v->peers[i], &p->identities[id], &service))
-				return id;
-			only = id;
-			count++;
-		}
-	}
-	return count == 1 ? only : -1;
-}
 
 static void draft_end(const struct agent *a, const struct known_end *k, bool here, int identity,
 		      const struct about *b, bool is_from, struct record_end *e)
@@ -504,10 +274,10 @@ static void draft_end(const struct agent *a, const struct known_end *k, bool her
 		identity = k->identity;
 	/* A caller whom nobody vouched for is its node: an address cannot tell who it is (R19). */
 	if (identity < 0 && !here && !is_from)
-		identity = identity_called(a, b);
+		identity = ends_called(a, b);
 	if (p && identity >= 0 && (size_t)identity < p->identity_count)
 		e->identity = p->identities[identity].path;
-	e->node = here ? a->config.node : node_of(a, &e->address);
+	e->node = here ? a->config.node : ends_node(a, &e->address);
 	if (here && k->cgroup[0])
 		e->cgroup = k->cgroup;
 	e->has_uid = here && k->has_uid;
@@ -547,15 +317,98 @@ static const char *rule_of(const struct generation *gen, const struct conduit *c
 }
 
 /* How well the far end is known: loopback by this host's own kernel, others by their address. */
-static uint8_t assurance_of(const struct about *b, const struct record *d)
+static uint8_t assurance_of(const struct about *b, const struct conduit *c, const struct record *d)
 {
 	const struct record_end *far = b->from_here ? &d->to : &d->from;
+	enum record_assurance known = record_assurance_of(c, b->mark);
 
-	if (b->mark < MARK_IDENTITY_MIN && (b->mark & MARK_VOUCHED))
-		return RECORD_ATTESTED;
 	if (b->loopback)
 		return far->identity ? RECORD_ATTESTED : RECORD_NONE;
+	if (known > RECORD_MAPPED)
+		return (uint8_t)known;
 	return far->identity || far->node ? RECORD_MAPPED : RECORD_NONE;
+}
+
+/* --- questions about the flow ---------------------------------------------------------------- */
+
+static const struct attest_record *recall(const struct explainer *x, const struct about *b)
+{
+	struct packet p = {.src = b->src,
+			   .dst = b->dst,
+			   .sport = b->sport,
+			   .dport = b->dport,
+			   .l4proto = b->l4proto};
+
+	return x->agent->attest && b->ports ? attest_recall(x->agent->attest, &p) : NULL;
+}
+
+/* Whether the question is the one that gave the flow its mark, and not one about the same ports. */
+static bool is_about(const struct attest_record *r, const struct generation *gen,
+		     const struct conduit *c, uint32_t mark)
+{
+	const char *from = gen->parties[c->from].identity, *to = gen->parties[c->to].identity;
+
+	if ((mark & MARK_NOT_VOUCHED) != MARK_VOUCHED)
+		return r->number == c->number && r->reason != REASON_PERMITTED;
+	return r->reason == REASON_PERMITTED &&
+	       (str_eq(r->identity, from) || str_eq(r->identity, to));
+}
+
+static void take_evidence(struct explainer *x, const struct attest_record *r, struct record *d)
+{
+	const struct policy *p = agent_edition(x->agent)->policy;
+
+	attested_evidence(r, p ? p->trust_domain : "", &x->texts, &d->evidence);
+}
+
+/* What is said of a flow that runs, by the question that was asked before it did. */
+static void add_evidence(struct explainer *x, const struct about *b, const struct generation *gen,
+			 const struct conduit *c, struct record *d)
+{
+	const struct attest_record *r;
+
+	if (!c || !(b->mark & MARK_NOT_VOUCHED))
+		return;
+	r = recall(x, b);
+	if (r && is_about(r, gen, c, b->mark))
+		take_evidence(x, r, d);
+}
+
+/*
+ * A question that went against the flow, or was never answered. Its own record says why; where that
+ * is gone, or the kernel decided because nobody asked, the mark does.
+ */
+static void take_question(struct explainer *x, const struct about *b, const struct conduit *c,
+			  const struct generation *gen, const enum reason *given, struct record *d)
+{
+	const struct policy *p = agent_edition(x->agent)->policy;
+	const struct attest_record *r = recall(x, b);
+	struct record_end *far = b->from_here ? &d->to : &d->from;
+	const char *path;
+	int identity;
+
+	/* Another question about the same ports is none about this packet. */
+	if (r && (given ? r->reason != *given : r->reason == REASON_PERMITTED))
+		r = NULL;
+	path = r ? attested_identity(r) : NULL;
+	identity = p && path ? policy_find_identity(p, path) : -1;
+	if (r) {
+		d->reason = (uint8_t)r->reason;
+		(void)snprintf(d->status, sizeof(d->status), "%s",
+			       r->reason == REASON_ATTEST_REFUSED ? r->status : "");
+		take_evidence(x, r, d);
+	} else if (given) {
+		d->reason = (uint8_t)*given;
+	} else {
+		d->reason = (b->mark & MARK_NOT_VOUCHED) == MARK_NOT_VOUCHED
+				    ? REASON_ATTEST_REFUSED
+				    : REASON_ATTEST_UNAVAILABLE;
+	}
+	d->rule = d->reason == REASON_NO_RULE ? NULL : rule_of(gen, c);
+	if (identity < 0)
+		return;
+	far->identity = p->identities[identity].path;
+	d->assurance = RECORD_ATTESTED;
 }
 
 /* The conduit that the flow had, or the one that its ends would have. */
@@ -583,7 +436,7 @@ static void know_parties(struct explainer *x, const struct about *b, const struc
 		return;
 	local->identity = party_identity(x->agent, gen, c, b->from_here);
 	if (local->identity >= 0)
-		know_workload(x, local);
+		ends_know_workload(x, local);
 }
 
 static const struct known_end *local_end(const struct explainer *x, const struct about *b)
@@ -600,7 +453,42 @@ static bool nobody_was_asked(const struct logged *l)
 	return l->decision == TABLE_LOG_WOULD && l->why == TABLE_LOG_UNKNOWN;
 }
 
-int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft)
+/*
+ * Whether the policy on probation is what denies it. Whoever sends what the one before would not
+ * have let through either, and may be anybody in the network, says nothing of the new one.
+ */
+static bool is_by_candidate(const struct explainer *x, const struct about *b,
+			    const struct verdict *v)
+{
+	const struct agent *a = x->agent;
+	struct verdict before;
+
+	if (agent_edition(a) != &a->candidate || v->decision == DECISION_ALLOWED)
+		return false;
+	/*
+	 * Whom nobody hears was called in vain before, too. A caller who is gone and was none of
+	 * the identities that the kernel knows again is anybody: one datagram, and the socket
+	 * closed.
+	 */
+	if (!local_end(x, b)->end.has_socket)
+		return false;
+	return ask_edition(x, b, &a->confirmed, SLOT_A, &before) < 0 ||
+	       before.decision == DECISION_ALLOWED;
+}
+
+/* A later packet of a flow that was asked about, told of, and let pass: mark 0 is judged anew. */
+static bool is_told(const struct explainer *x, const struct logged *l, const struct about *b)
+{
+	bool first = b->l4proto != IPPROTO_TCP ||
+		     (l->packet.tcp_flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN;
+
+	return l->why == TABLE_LOG_ATTEST && l->decision == TABLE_LOG_WOULD && !first &&
+	       recall(x, b) != NULL;
+}
+
+/* given: the reason where the agent itself decided. */
+static int explain(struct explainer *x, const struct logged *l, const enum reason *given,
+		   struct record *ret_draft)
 {
 	struct verdict v = {.decision = DECISION_DENIED,
 			    .reason = REASON_NO_RULE,
@@ -617,7 +505,9 @@ int explain_logged(struct explainer *x, const struct logged *l, struct record *r
 
 	about_packet(l, &b);
 	turn_to_opener(x, l, &b);
-	find_ends(x, &b, l);
+	if (is_told(x, l, &b))
+		return -ENOENT;
+	ends_find(x, &b, l);
 	c = agent_conduit(x->agent, b.mark, &gen);
 	if (c)
 		know_parties(x, &b, gen, c);
@@ -625,6 +515,9 @@ int explain_logged(struct explainer *x, const struct logged *l, struct record *r
 	c = conduit_of(x, &b, &gen);
 	d.decision = l->decision == TABLE_LOG_DENY ? DECISION_DENIED : DECISION_WOULD_DENY;
 	d.reason = (uint8_t)find_reason(l, &v, c, local_end(x, &b));
+	/* The kernel knows that much of a process that is gone. */
+	if (l->why == TABLE_LOG_RULE && b.mark == MARK_IDENTITY_MISPLACED)
+		d.reason = REASON_NOT_PLACED;
 	if (asked && nobody_was_asked(l)) {
 		if (v.decision == DECISION_ALLOWED)
 			return -ENOENT;
@@ -639,17 +532,31 @@ int explain_logged(struct explainer *x, const struct logged *l, struct record *r
 		     party_identity(x->agent, gen, c, false), &d);
 	if (b.loopback && !l->out)
 		d.direction = RECORD_IN;
-	d.assurance = assurance_of(&b, &d);
+	d.assurance = assurance_of(&b, c, &d);
+	if (l->why == TABLE_LOG_ATTEST) {
+		v.decision = DECISION_DENIED;
+		take_question(x, &b, c, gen, given, &d);
+	} else if (given) {
+		d.reason = (uint8_t)*given;
+	}
+	d.by_candidate = is_by_candidate(x, &b, &v);
 	*ret_draft = d;
 	return 0;
+}
+
+int explain_logged(struct explainer *x, const struct logged *l, struct record *ret_draft)
+{
+	return explain(x, l, NULL, ret_draft);
 }
 
 int explain_refused(struct explainer *x, const struct queue_packet *p, enum reason reason,
 		    struct record *ret_draft)
 {
+	bool asked = p->queue != x->agent->config.queue_first + TABLE_QUEUE_WHO;
 	struct logged l = {
 		.decision = TABLE_LOG_DENY,
-		.why = TABLE_LOG_UNKNOWN,
+		.why = asked ? TABLE_LOG_ATTEST : TABLE_LOG_UNKNOWN,
+		.mark = asked ? p->mark : 0, /* its conduit: the kernel copied it there */
 		.packet = p->packet,
 		.out = p->hook == NF_INET_LOCAL_OUT,
 		.unsupported = p->unsupported,
@@ -657,17 +564,15 @@ int explain_refused(struct explainer *x, const struct queue_packet *p, enum reas
 		.uid = p->uid,
 		.ifindex = p->hook == NF_INET_LOCAL_OUT ? p->ifindex_out : p->ifindex_in,
 	};
-	int r = explain_logged(x, &l, ret_draft);
 
-	ret_draft->reason = (uint8_t)reason;
-	return r;
+	return explain(x, &l, &reason, ret_draft);
 }
 
 /* --- allowed flows --------------------------------------------------------------------------- */
 
 static bool is_own(struct agent *a, const struct addr *addr)
 {
-	const struct host *host = workloads_host(a->workloads, slot_in_force(a));
+	const struct host *host = workloads_host(a->workloads, explain_slot(a));
 
 	for (size_t i = 0; host && i < host->address_count; i++) {
 		if (addr_eq(&host->addresses[i], addr))
@@ -706,18 +611,19 @@ int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *re
 	if (!c && !unclaimed)
 		return -ENOENT;
 	about_flow(x, f, &b);
-	find_ends(x, &b, NULL);
+	ends_find(x, &b, NULL);
 	if (c)
 		know_parties(x, &b, gen, c);
-	d.reason = unclaimed                        ? REASON_UNCLAIMED
-		   : (c->flags & CONDUIT_ESSENTIAL) ? REASON_ESSENTIAL
-		   : (f->mark & MARK_UNAVAILABLE)   ? REASON_ALLOWED_UNAVAILABLE
-						    : REASON_PERMITTED;
+	d.reason = unclaimed                                          ? REASON_UNCLAIMED
+		   : (c->flags & CONDUIT_ESSENTIAL)                   ? REASON_ESSENTIAL
+		   : (f->mark & MARK_NOT_VOUCHED) == MARK_UNAVAILABLE ? REASON_ALLOWED_UNAVAILABLE
+								      : REASON_PERMITTED;
 	d.conduit = c ? c->number : 0;
 	d.rule = rule_of(gen, c);
 	draft_common(x, &b, party_identity(x->agent, gen, c, true),
 		     party_identity(x->agent, gen, c, false), &d);
-	d.assurance = assurance_of(&b, &d);
+	d.assurance = assurance_of(&b, c, &d);
+	add_evidence(x, &b, gen, c, &d);
 	*ret_draft = d;
 	return 0;
 }

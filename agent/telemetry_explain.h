@@ -30,7 +30,7 @@ struct logged {
 	struct packet packet;
 	bool out, unsupported; /* hook output; a protocol without ports */
 	bool has_uid;
-	uint32_t uid, mark;
+	uint32_t uid, mark, ct_mark;
 	uint32_t ifindex;
 };
 /* -EINVAL: not a line of ours. -EBADMSG: the packet cannot be read. */

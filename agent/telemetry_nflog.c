@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <libnetfilter_log/libnetfilter_log.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct nflog_reader {
 	void *user;
 	uint16_t group;
 	uint32_t seq; /* of our requests */
-	bool seq_known, overrun;
+	bool seq_known, overrun, carries_flows;
 	uint32_t next_seq; /* of the kernel's packets */
 	uint64_t lost;
 	_Alignas(struct nlmsghdr) char buffer[RECEIVE_BYTES];
@@ -41,6 +42,24 @@ struct nflog_reader {
 static uint32_t attr_be32(const struct nlattr *attr)
 {
 	return attr ? ntohl(mnl_attr_get_u32(attr)) : 0;
+}
+
+static int take_ct_mark(const struct nlattr *attr, void *user)
+{
+	uint32_t *mark = user;
+
+	if (mnl_attr_get_type(attr) == CTA_MARK && mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+		*mark = attr_be32(attr);
+	return MNL_CB_OK;
+}
+
+static uint32_t ct_mark_of(const struct nlattr *ct)
+{
+	uint32_t mark = 0;
+
+	if (ct)
+		(void)mnl_attr_parse_nested(ct, take_ct_mark, &mark);
+	return mark;
 }
 
 int nflog_message_parse(const struct nlmsghdr *h, struct nflog_packet *ret)
@@ -58,6 +77,7 @@ int nflog_message_parse(const struct nlmsghdr *h, struct nflog_packet *ret)
 	*ret = (struct nflog_packet){
 		.hook = header->hook,
 		.mark = attr_be32(attr[NFULA_MARK]),
+		.ct_mark = ct_mark_of(attr[NFULA_CT]),
 		.ifindex_in = attr_be32(attr[NFULA_IFINDEX_INDEV]),
 		.ifindex_out = attr_be32(attr[NFULA_IFINDEX_OUTDEV]),
 		.has_uid = attr[NFULA_UID] != NULL,
@@ -131,7 +151,7 @@ static int bind_group(struct nflog_reader *n)
  * Each packet is sent at once: the kernel would otherwise gather them for a second, and what a
  * resync asks about has an answer now. The rules' own limit bounds how many there are.
  */
-static int configure(struct nflog_reader *n)
+static int configure_with(struct nflog_reader *n, uint16_t flags)
 {
 	_Alignas(struct nlmsghdr) char buf[CONFIG_BYTES];
 	struct nlmsghdr *h = config_request(n, buf);
@@ -139,8 +159,17 @@ static int configure(struct nflog_reader *n)
 	(void)nflog_attr_put_cfg_mode(h, NFULNL_COPY_PACKET, NFLOG_COPY_RANGE);
 	mnl_attr_put_u32(h, NFULA_CFG_NLBUFSIZ, htonl(BUFFER_IN_KERNEL));
 	mnl_attr_put_u32(h, NFULA_CFG_QTHRESH, htonl(1));
-	mnl_attr_put_u16(h, NFULA_CFG_FLAGS, htons(NFULNL_CFG_F_SEQ));
+	mnl_attr_put_u16(h, NFULA_CFG_FLAGS, htons(flags));
 	return config_send(n, h);
+}
+
+/* With the flow's mark where the kernel can: then short-lived callers have names in records. */
+static int configure(struct nflog_reader *n)
+{
+	int r = configure_with(n, NFULNL_CFG_F_SEQ | NFULNL_CFG_F_CONNTRACK);
+
+	n->carries_flows = r >= 0;
+	return r < 0 ? configure_with(n, NFULNL_CFG_F_SEQ) : r;
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -256,4 +285,9 @@ void nflog_reader_free(struct nflog_reader *n)
 uint64_t nflog_reader_lost(const struct nflog_reader *n)
 {
 	return n->lost;
+}
+
+bool nflog_reader_carries_flows(const struct nflog_reader *n)
+{
+	return n && n->carries_flows;
 }

@@ -21,6 +21,11 @@ struct nflog_packet {
 	char prefix[NFLOG_PREFIX_MAX];
 	uint8_t hook;  /* NF_INET_* */
 	uint32_t mark; /* packet mark, 0 = none */
+	/*
+	 * Of the flow while it was being judged: whose it is. Kept by the message alone where the
+	 * socket is gone and the flow passed without a mark. 0 = none.
+	 */
+	uint32_t ct_mark;
 	uint32_t ifindex_in, ifindex_out;
 	bool has_uid, has_seq;
 	uint32_t uid, seq;
@@ -38,5 +43,7 @@ int nflog_reader_open(uint16_t group, sd_event *event,
 		      void (*packet)(void *user, const struct nflog_packet *p), void *user,
 		      struct nflog_reader **ret, struct err *err);
 void nflog_reader_free(struct nflog_reader *n);
+/* Whether packets come with the mark of their flow; the kernel's glue is that of NFQA_CT, too. */
+bool nflog_reader_carries_flows(const struct nflog_reader *n);
 /* Packets that the kernel could not hand over: gaps in its numbering. */
 uint64_t nflog_reader_lost(const struct nflog_reader *n);

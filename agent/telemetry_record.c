@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/telemetry_record.h"
 
+#include "agent/peer_frame.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "rules/marks.h"
 #include "rules/service.h"
 #include "rules/verdict_text.h"
 
@@ -27,7 +29,7 @@ static const char *const assurances[] = {
 
 /* --- packing --------------------------------------------------------------------------------- */
 
-#define TEXTS 8
+#define TEXTS 18
 
 /* All places of a record that point at text, in one order. */
 static void text_places(struct record *r, const char **places[TEXTS])
@@ -40,6 +42,16 @@ static void text_places(struct record *r, const char **places[TEXTS])
 	places[5] = &r->to.identity;
 	places[6] = &r->to.node;
 	places[7] = &r->to.cgroup;
+	places[8] = &r->evidence.asked;
+	places[9] = &r->evidence.status;
+	places[10] = &r->evidence.spiffe_id;
+	places[11] = &r->evidence.unit;
+	places[12] = &r->evidence.container_id;
+	places[13] = &r->evidence.pod_uid;
+	places[14] = &r->evidence.sha256;
+	places[15] = &r->evidence.fsverity;
+	places[16] = &r->evidence.appraisal;
+	places[17] = &r->evidence.check;
 }
 
 struct record *record_pack(const struct record *draft)
@@ -99,6 +111,62 @@ static json_t *end_json(const struct record_end *e)
 		"uid", uid);
 }
 
+static const struct {
+	uint32_t bit;
+	const char *word;
+} matches[] = {
+	{PEER_MATCH_TUPLE, "tuple"}, {PEER_MATCH_SYN_SENT, "syn_sent"},
+	{PEER_MATCH_ISN, "isn"},     {PEER_MATCH_CONNTRACK, "conntrack"},
+	{PEER_MATCH_NETNS, "netns"}, {PEER_MATCH_HOLDER, "holder"},
+};
+
+size_t record_match_words(uint32_t match, const char *ret_words[RECORD_MATCH_MAX])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(matches); i++) {
+		if (match & matches[i].bit)
+			ret_words[count++] = matches[i].word;
+	}
+	return count;
+}
+
+static void set_text(json_t *o, const char *key, const char *text)
+{
+	if (text)
+		(void)json_object_set_new(o, key, json_host_string(text));
+}
+
+/* Members that were not told are left out. */
+json_t *record_evidence_json(const struct record_evidence *e)
+{
+	const char *words[RECORD_MATCH_MAX];
+	json_t *o = json_object(), *match;
+
+	if (!e->asked)
+		return o;
+	set_text(o, "node", e->asked);
+	(void)json_object_set_new(o, "status", e->status ? json_string(e->status) : json_null());
+	set_text(o, "spiffe_id", e->spiffe_id);
+	set_text(o, "unit", e->unit);
+	set_text(o, "container_id", e->container_id);
+	set_text(o, "pod_uid", e->pod_uid);
+	set_text(o, "exe_sha256", e->sha256);
+	set_text(o, "fsverity", e->fsverity);
+	set_text(o, "appraisal", e->appraisal);
+	set_text(o, "failed", e->check);
+	match = e->status ? json_array() : NULL;
+	for (size_t i = 0, n = record_match_words(e->match, words); match && i < n; i++)
+		(void)json_array_append_new(match, json_string(words[i]));
+	if (match)
+		(void)json_object_set_new(o, "match", match);
+	if (e->rtt_us)
+		(void)json_object_set_new(o, "rtt_us", json_integer((json_int_t)e->rtt_us));
+	if (e->held_us)
+		(void)json_object_set_new(o, "held_us", json_integer((json_int_t)e->held_us));
+	return o;
+}
+
 static json_t *reason_json(const struct record *r)
 {
 	const char *name = reason_name((enum reason)r->reason);
@@ -111,14 +179,15 @@ json_t *record_json(const struct record *r, const char *node, int64_t time_ms, u
 	char when[RFC3339_TEXT_MAX];
 	json_t *conduit = r->conduit ? json_integer((json_int_t)r->conduit) : json_null();
 
-	return json_pack("{s:i,s:s,s:s,s:s,s:o,s:o,s:s?,s:o,s:o,s:s,s:s,s:s,s:{},s:s?,s:I,s:I}",
+	return json_pack("{s:i,s:s,s:s,s:s,s:o,s:o,s:s?,s:o,s:o,s:s,s:s,s:s,s:o,s:s?,s:I,s:I}",
 			 "version", 1, "time", rfc3339_format_ms(when, time_ms), "node", node,
 			 "decision", decision_name((enum decision)r->decision), "reason",
 			 reason_json(r), "conduit", conduit, "rule", r->rule, "from",
 			 end_json(&r->from), "to", end_json(&r->to), "service", r->service,
 			 "direction", directions[r->direction], "assurance",
-			 assurances[r->assurance], "evidence", "policy_digest", r->digest,
-			 "view_sequence", (json_int_t)r->view_sequence, "count", (json_int_t)count);
+			 assurances[r->assurance], "evidence", record_evidence_json(&r->evidence),
+			 "policy_digest", r->digest, "view_sequence", (json_int_t)r->view_sequence,
+			 "count", (json_int_t)count);
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -142,6 +211,39 @@ static void take_end(const json_t *o, struct record_end *e)
 	};
 	if (address)
 		(void)addr_parse(address, &e->address);
+}
+
+static uint32_t microseconds(const json_t *o, const char *key)
+{
+	json_int_t us = json_integer_value(json_object_get(o, key));
+
+	return us < 0 || us > UINT32_MAX ? 0 : (uint32_t)us;
+}
+
+static void take_evidence(const json_t *o, struct record_evidence *e)
+{
+	const json_t *words = json_object_get(o, "match");
+
+	*e = (struct record_evidence){
+		.asked = text_of(o, "node"),
+		.status = text_of(o, "status"),
+		.spiffe_id = text_of(o, "spiffe_id"),
+		.unit = text_of(o, "unit"),
+		.container_id = text_of(o, "container_id"),
+		.pod_uid = text_of(o, "pod_uid"),
+		.sha256 = text_of(o, "exe_sha256"),
+		.fsverity = text_of(o, "fsverity"),
+		.appraisal = text_of(o, "appraisal"),
+		.check = text_of(o, "failed"),
+		.rtt_us = microseconds(o, "rtt_us"),
+		.held_us = microseconds(o, "held_us"),
+	};
+	for (size_t i = 0; i < json_array_size(words); i++) {
+		const char *word = json_string_value(json_array_get(words, i));
+
+		for (size_t k = 0; word && k < ARRAY_LEN(matches); k++)
+			e->match |= str_eq(word, matches[k].word) ? matches[k].bit : 0;
+	}
 }
 
 static int index_of(const char *const *names, size_t count, const char *name)
@@ -192,8 +294,29 @@ int record_from_json(const json_t *json, struct record *ret_draft)
 	r.digest = text_of(json, "policy_digest");
 	take_end(json_object_get(json, "from"), &r.from);
 	take_end(json_object_get(json, "to"), &r.to);
+	take_evidence(json_object_get(json, "evidence"), &r.evidence);
 	*ret_draft = r;
 	return 0;
+}
+
+/* --- assurance ------------------------------------------------------------------------------- */
+
+enum record_assurance record_assurance_of(const struct conduit *c, uint32_t mark)
+{
+	if (!c || mark >= MARK_IDENTITY_MIN)
+		return RECORD_NONE;
+	/* It is the caller that a rule wants measured: a listener is vouched for, and no more. */
+	if ((mark & MARK_NOT_VOUCHED) == MARK_VOUCHED)
+		return c->assurance == ASSURANCE_MEASURED && (c->flags & CONDUIT_IN)
+			       ? RECORD_MEASURED
+			       : RECORD_ATTESTED;
+	/* This host's own kernel knows both ends. */
+	return c->flags & CONDUIT_LOOPBACK ? RECORD_ATTESTED : RECORD_MAPPED;
+}
+
+const char *record_assurance_name(enum record_assurance a)
+{
+	return assurances[a];
 }
 
 /* --- what belongs together ------------------------------------------------------------------- */
@@ -234,6 +357,14 @@ uint64_t record_key(const struct record *r)
 	key_add(&k, &r->l4proto, 1);
 	key_add(&k, &r->conduit, sizeof(r->conduit));
 	key_add(&k, r->service, strlen(r->service));
+	/* One record says one thing of all its flows: how well they are known, and why they failed.
+	 */
+	key_add(&k, &r->assurance, 1);
+	key_text(&k, r->status);
+	key_text(&k, r->evidence.status);
+	key_text(&k, r->evidence.spiffe_id);
+	key_text(&k, r->evidence.sha256);
+	key_text(&k, r->digest); /* and by which policy it was decided (UC-26) */
 	key_end(&k, &r->from);
 	key_end(&k, &r->to);
 	return hash_bytes(k.bytes, k.len);

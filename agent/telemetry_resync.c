@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/telemetry_resync.h"
 
+#include "agent/attest.h"
 #include "base/log.h"
+#include "rules/marks.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -46,6 +48,18 @@ static bool has_new_owner(struct resync *s, const struct logged *l)
 	return r == -ENOENT || (r == 0 && info.state == SOCKET_LISTEN);
 }
 
+/* Whoever can send from the address alone must not end what was vouched for. */
+static bool is_vouched(struct resync *s, const struct ct_flow *tuple, uint32_t *ret_number)
+{
+	struct ct_flow found;
+
+	if (!s->agent || conntrack_find(s->conntrack, tuple, &found, NULL) < 0 ||
+	    !(found.mark & MARK_VOUCHED) || found.mark >= MARK_IDENTITY_MIN)
+		return false;
+	*ret_number = found.mark & MARK_NUMBER_MASK;
+	return true;
+}
+
 void resync_look(struct resync *s, const struct logged *l, struct mono now)
 {
 	const struct packet *p = &l->packet;
@@ -55,11 +69,21 @@ void resync_look(struct resync *s, const struct logged *l, struct mono now)
 				.dport = p->dport,
 				.l4proto = IPPROTO_TCP};
 	struct err err = {{0}};
+	uint32_t number;
 	int r;
 
 	/* Observed ones were let pass. */
 	if (l->decision != TABLE_LOG_DENY || p->l4proto != IPPROTO_TCP || !may_look(s, now))
 		return;
+	/*
+	 * Also while a socket here still holds the old connection: dropped as it was, the SYN does
+	 * not reach it, and it would never hear that its other end is gone.
+	 */
+	if (!l->out && is_vouched(s, &tuple, &number)) {
+		s->counters.asked++;
+		attest_flow(s->agent->attest, &tuple, number, true);
+		return;
+	}
 	if (!has_new_owner(s, l)) {
 		s->counters.kept++;
 		return;

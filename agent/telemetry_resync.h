@@ -2,7 +2,8 @@
 /*
  * A bare SYN met a live conntrack entry and was dropped (R1). When the socket table shows that the
  * tuple has a new owner, the old entry is deleted, and the retransmission is judged as a first
- * packet. A forged SYN finds the old socket still there, and nothing happens.
+ * packet. A forged SYN finds the old socket still there, and nothing happens. An entry that the far
+ * host has vouched for ends only when that host has a new socket.
  */
 #pragma once
 
@@ -13,10 +14,12 @@
 struct resync_counters {
 	uint64_t deleted; /* entries whose tuple has a new owner */
 	uint64_t kept;    /* forged, or nothing to be seen */
+	uint64_t asked;   /* the far host is asked: it vouched for the flow that is there */
 	uint64_t limited; /* not looked at: too many in this second */
 };
 
 struct resync {
+	struct agent *agent;
 	struct conntrack *conntrack;
 	struct owner *owner;
 	struct mono second;

@@ -6,7 +6,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sorted.h"
 #include "base/text.h"
+#include "rules/marks.h"
 #include "rules/numbers.h"
 
 #include <errno.h>
@@ -33,17 +35,8 @@ struct usage {
 
 static size_t position(const struct usage *u, uint32_t number)
 {
-	size_t low = 0, high = u->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (u->entries[middle].number < number)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+	return sorted_first_u32(u->entries, u->count, sizeof(*u->entries),
+				offsetof(struct usage_entry, number), number);
 }
 
 const struct usage_entry *usage_find(const struct usage *u, uint32_t number)
@@ -82,47 +75,77 @@ static void forget_gone(struct usage *u)
 
 /* --- counters ----------------------------------------------------------------------------- */
 
-/* Of one conduit: its element of `live` and those of `live_udp`. */
+/* Of one conduit: its elements of `live` and those of `live_udp`, by what the mark says. */
 struct sum {
-	uint64_t packets, bytes;
+	struct usage_count of[USAGE_ELEMENTS];
 };
 
-/* Counters start again from zero when an element is replaced. */
+static const uint32_t element_bits[USAGE_ELEMENTS] = {0, MARK_VOUCHED, MARK_UNAVAILABLE};
+
+/* A conduit that only the other policy opens may have an element too: the bare one is looked for.
+ */
+static bool has_element(const struct conduit *c, size_t which)
+{
+	const uint8_t verdicts[USAGE_ELEMENTS] = {LIVE_ACCEPT, c->vouched, c->unavailable};
+
+	return verdicts[which] != LIVE_NONE;
+}
+
+/* Counters start again from zero when an element is replaced, each by itself. */
+static uint64_t add_count(struct usage_entry *e, size_t which, const struct usage_count *now)
+{
+	struct usage_count *before = &e->counters[which];
+	bool again = now->packets < before->packets;
+	uint64_t more = again ? now->packets : now->packets - before->packets;
+
+	e->packets += more;
+	e->bytes += again ? now->bytes : now->bytes - before->bytes;
+	*before = *now;
+	return more;
+}
+
 static int add_sum(struct usage *u, uint32_t number, const struct sum *s, uint32_t now)
 {
 	struct usage_entry *e;
-	bool again;
-	uint64_t more;
+	uint64_t more = 0, seen = 0;
 
-	if (!s->packets && !usage_find(u, number))
+	for (size_t i = 0; i < USAGE_ELEMENTS; i++)
+		seen += s->of[i].packets;
+	if (!seen && !usage_find(u, number))
 		return 0;
 	e = take_entry(u, number);
 	if (!e)
 		return -ENOMEM;
-	again = s->packets < e->counter_packets;
-	more = again ? s->packets : s->packets - e->counter_packets;
-	e->packets += more;
-	e->bytes += again ? s->bytes : s->bytes - e->counter_bytes;
-	e->counter_packets = s->packets;
-	e->counter_bytes = s->bytes;
+	for (size_t i = 0; i < USAGE_ELEMENTS; i++)
+		more += add_count(e, i, &s->of[i]);
 	if (more)
 		e->last_used = now;
 	return 0;
 }
 
-static int read_live(struct usage *u, const uint32_t *numbers, size_t n, struct sum *sums,
-		     struct err *err)
+static int read_live(struct usage *u, const struct conduit *conduits, size_t n, size_t which,
+		     struct sum *sums, struct err *err)
 {
 	CLEANUP(freep) struct nft_counter *c = mem_calloc(n, sizeof(*c));
+	CLEANUP(freep) uint32_t *keys = mem_calloc(n, sizeof(*keys));
+	CLEANUP(freep) size_t *whose = mem_calloc(n, sizeof(*whose));
+	size_t count = 0;
 	int r;
 
-	if (!c)
+	if (!c || !keys || !whose)
 		return err_set(err, ENOMEM, "out of memory");
-	r = nft_counters(u->agent->nft, (struct set_ref){.kind = SET_LIVE},
-			 (const uint8_t *)numbers, n, c, err);
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		sums[i].packets += c[i].packets;
-		sums[i].bytes += c[i].bytes;
+	for (size_t i = 0; i < n; i++) {
+		if (!has_element(&conduits[i], which))
+			continue;
+		keys[count] = conduits[i].number | element_bits[which];
+		whose[count++] = i;
+	}
+	r = !count ? 0
+		   : nft_counters(u->agent->nft, (struct set_ref){.kind = SET_LIVE},
+				  (const uint8_t *)keys, count, c, err);
+	for (size_t i = 0; i < count && r >= 0; i++) {
+		sums[whose[i]].of[which].packets += c[i].packets;
+		sums[whose[i]].of[which].bytes += c[i].bytes;
 	}
 	return r;
 }
@@ -147,8 +170,8 @@ static size_t first_record(const struct set_items *s, size_t stride, uint32_t nu
 }
 
 /* Datagrams are counted at (conduit . cgroup). */
-static int read_udp(struct usage *u, const struct set_items *s, uint32_t number, struct sum *sum,
-		    struct err *err)
+static int read_udp(struct usage *u, const struct set_items *s, uint32_t number,
+		    struct usage_count *sum, struct err *err)
 {
 	size_t stride = set_stride(SET_LIVE_UDP);
 	int r = 0;
@@ -166,6 +189,18 @@ static int read_udp(struct usage *u, const struct set_items *s, uint32_t number,
 	return r;
 }
 
+static int read_flows(struct usage *u, const struct set_items *s, const struct conduit *c,
+		      struct sum *sum, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < USAGE_ELEMENTS && r >= 0; i++) {
+		if (has_element(c, i))
+			r = read_udp(u, s, c->number | element_bits[i], &sum->of[i], err);
+	}
+	return r;
+}
+
 static int read_datagrams(struct usage *u, const struct conduit *conduits, size_t n,
 			  struct sum *sums, struct err *err)
 {
@@ -177,8 +212,7 @@ static int read_datagrams(struct usage *u, const struct conduit *conduits, size_
 			continue;
 		for (size_t i = 0; i < n && r >= 0; i++) {
 			if (conduits[i].service.kind == SERVICE_UDP)
-				r = read_udp(u, &applied->sets[k], conduits[i].number, &sums[i],
-					     err);
+				r = read_flows(u, &applied->sets[k], &conduits[i], &sums[i], err);
 		}
 	}
 	return r;
@@ -187,19 +221,17 @@ static int read_datagrams(struct usage *u, const struct conduit *conduits, size_
 static int look(struct usage *u, const struct conduit *conduits, size_t n, struct err *err)
 {
 	CLEANUP(freep) struct sum *sums = mem_calloc(n, sizeof(*sums));
-	CLEANUP(freep) uint32_t *numbers = mem_calloc(n, sizeof(*numbers));
 	uint32_t now = (uint32_t)wall_now().s;
-	int r;
+	int r = 0;
 
-	if (!sums || !numbers)
+	if (!sums)
 		return err_set(err, ENOMEM, "out of memory");
-	for (size_t i = 0; i < n; i++)
-		numbers[i] = conduits[i].number;
-	r = read_live(u, numbers, n, sums, err);
+	for (size_t i = 0; i < USAGE_ELEMENTS && r >= 0; i++)
+		r = read_live(u, conduits, n, i, sums, err);
 	if (r >= 0)
 		r = read_datagrams(u, conduits, n, sums, err);
 	for (size_t i = 0; i < n && r >= 0; i++)
-		r = add_sum(u, numbers[i], &sums[i], now);
+		r = add_sum(u, conduits[i].number, &sums[i], now);
 	return r;
 }
 

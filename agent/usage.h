@@ -11,12 +11,19 @@
 
 struct usage;
 
+/* Elements that a conduit may have: its number bare, vouched for, let through unvouched (R2). */
+#define USAGE_ELEMENTS 3
+
+struct usage_count {
+	uint64_t packets, bytes;
+};
+
 /* Only conduits that were ever used have one. */
 struct usage_entry {
 	uint32_t number;
 	uint32_t last_used;      /* wall seconds */
 	uint64_t packets, bytes; /* since this agent began, across replaced elements */
-	uint64_t counter_packets, counter_bytes; /* of the kernel's elements at the last look */
+	struct usage_count counters[USAGE_ELEMENTS]; /* of the kernel at the last look */
 };
 
 int usage_new(struct agent *a, struct usage **ret, struct err *err);

@@ -4,6 +4,7 @@
 #include "agent/verbs.h"
 
 #include "agent/conntrack.h"
+#include "agent/doctor.h"
 #include "agent/workload.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -23,14 +24,7 @@
 #define CAP_NET_ADMIN_BIT       (1ULL << 12)
 #define CAP_NET_RAW_BIT         (1ULL << 13)
 
-struct diagnosis {
-	struct agent *agent;
-	json_t *checks;
-	bool ok;
-	pid_t asking;
-};
-
-static void check(struct diagnosis *d, const char *name, bool ok, const char *detail,
+void doctor_check(struct diagnosis *d, const char *name, bool ok, const char *detail,
 		  const char *consequence)
 {
 	d->ok &= ok;
@@ -44,16 +38,17 @@ static void check_kernel(struct diagnosis *d)
 	const struct nft_features *f = nft_features(d->agent->nft);
 	bool queue = f->queue_native || f->queue_xt;
 
-	check(d, "table owner", f->owner && f->persist,
-	      f->persist ? "owned and persistent" : "this kernel has no persistent owner",
-	      "the table is unowned: changes by others are seen and repaired, not refused");
-	check(d, "lease renewal", f->renewal, f->renewal ? "in place" : "by replacing elements",
-	      "counters of renewed elements start again");
-	check(d, "queue", queue,
-	      f->queue_native ? "native expression"
-	      : f->queue_xt   ? "NFQUEUE target through nft_compat"
-			      : "neither native nor NFQUEUE",
-	      "the first connection of an unknown process group is refused");
+	doctor_check(d, "table owner", f->owner && f->persist,
+		     f->persist ? "owned and persistent" : "this kernel has no persistent owner",
+		     "the table is unowned: changes by others are seen and repaired, not refused");
+	doctor_check(d, "lease renewal", f->renewal,
+		     f->renewal ? "in place" : "by replacing elements",
+		     "counters of renewed elements start again");
+	doctor_check(d, "queue", queue,
+		     f->queue_native ? "native expression"
+		     : f->queue_xt   ? "NFQUEUE target through nft_compat"
+				     : "neither native nor NFQUEUE",
+		     "the first connection of an unknown process group is refused");
 }
 
 static bool read_small(const char *path, char **ret)
@@ -64,32 +59,33 @@ static bool read_small(const char *path, char **ret)
 	return file_read(AT_FDCWD, path, SMALL_FILE_MAX, ret, &len, NULL) == 0;
 }
 
-/* 1, 0, or -1 when there is no such switch. */
+/* 1 for any number but 0, 0, or -1 when there is no such switch. */
 static int read_switch(const char *path)
 {
 	CLEANUP(freep) char *text = NULL;
 
-	return read_small(path, &text) ? text[0] == '1' : -1;
+	return read_small(path, &text) ? text[0] >= '1' && text[0] <= '9' : -1;
 }
 
 static void check_conntrack(struct diagnosis *d)
 {
 	struct ct_usage u = {0};
 	char detail[96];
-	bool ok;
+	bool ok, counted, helped;
 
 	(void)conntrack_usage(&u);
 	ok = u.max == 0 || u.used * 100 < u.max * CONNTRACK_ALARM_PERCENT;
 	(void)snprintf(detail, sizeof(detail), "%" PRIu64 " of %" PRIu64 " entries", u.used, u.max);
-	check(d, "conntrack", ok, detail, "when the table is full, every new flow is refused");
-	check(d, "conntrack accounting",
-	      read_switch("/proc/sys/net/netfilter/nf_conntrack_acct") == 1,
-	      "net.netfilter.nf_conntrack_acct",
-	      "bailiwick flows shows no packets and bytes (conduits count by themselves)");
-	check(d, "automatic helpers",
-	      read_switch("/proc/sys/net/netfilter/nf_conntrack_helper") != 1,
-	      "net.netfilter.nf_conntrack_helper",
-	      "helpers open nothing here: their data flows are judged like any other");
+	doctor_check(d, "conntrack", ok, detail,
+		     "when the table is full, every new flow is refused");
+	counted = read_switch("/proc/sys/net/netfilter/nf_conntrack_acct") == 1;
+	doctor_check(d, "conntrack accounting", counted,
+		     counted ? "on" : "off: net.netfilter.nf_conntrack_acct is 0",
+		     "bailiwick flows shows no packets and bytes (conduits count by themselves)");
+	helped = read_switch("/proc/sys/net/netfilter/nf_conntrack_helper") == 1;
+	doctor_check(d, "automatic helpers", !helped,
+		     helped ? "on: net.netfilter.nf_conntrack_helper is 1" : "off",
+		     "helpers open nothing here: their data flows are judged like any other");
 }
 
 /* --- who else meddles --------------------------------------------------------------------- */
@@ -117,8 +113,8 @@ static void note_foreign(void *user, const struct nft_foreign *f)
 	char detail[192];
 
 	(void)snprintf(detail, sizeof(detail), "table %s, chain %s", f->table, f->chain);
-	check(d, nft_foreign_name((enum nft_foreign_kind)f->kind), false, detail,
-	      foreign_consequence(f->kind));
+	doctor_check(d, nft_foreign_name((enum nft_foreign_kind)f->kind), false, detail,
+		     foreign_consequence(f->kind));
 }
 
 static void check_foreign(struct diagnosis *d)
@@ -127,9 +123,10 @@ static void check_foreign(struct diagnosis *d)
 	size_t before = json_array_size(d->checks);
 
 	if (nft_scan_foreign(d->agent->nft, note_foreign, d, &err) < 0)
-		check(d, "other tables", false, err.text, "mark writers would not be noticed");
+		doctor_check(d, "other tables", false, err.text,
+			     "mark writers would not be noticed");
 	else if (json_array_size(d->checks) == before)
-		check(d, "other tables", true, "none marks, untracks or helps", "");
+		doctor_check(d, "other tables", true, "none marks, untracks or helps", "");
 }
 
 /* CapEff of /proc/PID/status. */
@@ -195,9 +192,9 @@ static void check_raw_holders(struct diagnosis *d)
 	if (n > RAW_HOLDERS_NAMED)
 		(void)snprintf(detail + at, sizeof(detail) - at, ", and %zu more",
 			       n - RAW_HOLDERS_NAMED);
-	check(d, "raw sockets", n == 0,
-	      n ? detail : "nobody else holds CAP_NET_RAW or CAP_NET_ADMIN",
-	      "these processes are not confined: raw frames pass every hook");
+	doctor_check(d, "raw sockets", n == 0,
+		     n ? detail : "nobody else holds CAP_NET_RAW or CAP_NET_ADMIN",
+		     "these processes are not confined: raw frames pass every hook");
 }
 
 static void check_host(struct diagnosis *d)
@@ -209,13 +206,18 @@ static void check_host(struct diagnosis *d)
 	workloads_counters(d->agent->workloads, &c);
 	(void)snprintf(detail, sizeof(detail), "%" PRIu64 " known, watched by %s", c.cgroups,
 		       c.fanotify ? "fanotify" : "inotify");
-	check(d, "cgroups", c.lost == 0, detail, "cgroups above the limit are refused");
-	check(d, "ptrace", yama != 0, yama > 0 ? "restricted by yama" : "kernel.yama.ptrace_scope",
-	      "a process can take over another one of the same user, and so its identity");
-	check(d, "clock", d->agent->clock_trusted, d->agent->clock_trusted ? "trusted" : "not set",
-	      "windows follow on_clock_loss of their rule");
-	check(d, "forwarded traffic", false, "not judged on this node yet",
-	      "containers and devices behind this host are not confined by it");
+	doctor_check(d, "cgroups", c.lost == 0, detail, "cgroups above the limit are refused");
+	/* A kernel without Yama has no such file and lets a user's processes trace each other. */
+	doctor_check(d, "ptrace", yama > 0,
+		     yama > 0    ? "restricted by Yama"
+		     : yama == 0 ? "not restricted: kernel.yama.ptrace_scope is 0"
+				 : "not restricted: this kernel has no Yama",
+		     "a process can take over another one of the same user, and so its identity");
+	doctor_check(d, "clock", d->agent->clock_trusted,
+		     d->agent->clock_trusted ? "trusted" : "not set",
+		     "windows follow on_clock_loss of their rule");
+	doctor_check(d, "forwarded traffic", false, "not judged on this node yet",
+		     "containers and devices behind this host are not confined by it");
 }
 
 static void check_problems(struct diagnosis *d)
@@ -223,11 +225,11 @@ static void check_problems(struct diagnosis *d)
 	struct workloads *w = d->agent->workloads;
 
 	for (size_t i = 0; i < workloads_problem_count(w, SLOT_A); i++)
-		check(d, "workload", false, workloads_problem(w, SLOT_A, i),
-		      "nobody gets this identity until it is clear");
+		doctor_check(d, "workload", false, workloads_problem(w, SLOT_A, i),
+			     "nobody gets this identity until it is clear");
 	if (d->agent->drift)
-		check(d, "drift", false, d->agent->drift,
-		      "the kernel does not hold what policy says");
+		doctor_check(d, "drift", false, d->agent->drift,
+			     "the kernel does not hold what policy says");
 }
 
 static void check_essentials(struct diagnosis *d)
@@ -240,8 +242,9 @@ static void check_essentials(struct diagnosis *d)
 		open += e->entries[i].direction != ESSENTIAL_KERNEL && !e->entries[i].by_count;
 	(void)snprintf(detail, sizeof(detail), "%zu of %zu are open to every process", open,
 		       e->count);
-	check(d, "essentials", open == 0, detail,
-	      "an address list for everybody: name the owner with by: (DNS tunnels need no more)");
+	doctor_check(d, "essentials", open == 0, detail,
+		     "an address list for everybody: name the owner with by: (DNS tunnels need no "
+		     "more)");
 }
 
 static void run_doctor(struct request *q)
@@ -253,6 +256,7 @@ static void run_doctor(struct request *q)
 	check_conntrack(&d);
 	check_foreign(&d);
 	check_host(&d);
+	doctor_attest(&d);
 	check_essentials(&d);
 	check_raw_holders(&d);
 	check_problems(&d);

@@ -39,22 +39,24 @@ static int list_listener(void *user, const struct socket_info *s)
 {
 	struct inventory *in = user;
 	struct workloads *w = in->agent->workloads;
-	char path[WORKLOAD_PATH_MAX] = "", unit[256] = "", address[ADDR_TEXT_MAX], exe[4096] = "";
+	struct workload_place place = {.unit = ""};
+	char path[WORKLOAD_PATH_MAX] = "", address[ADDR_TEXT_MAX], exe[4096] = "";
 
 	/* A connected datagram socket serves nobody. */
 	if (s->tuple.remote_port || !s->inode || in->count++ >= LISTENERS_LISTED_MAX)
 		return 0;
 	(void)workloads_cgroup_path(w, s->cgroup_id, path, sizeof(path));
-	(void)workloads_cgroup_unit(w, s->cgroup_id, unit, sizeof(unit));
+	(void)workloads_cgroup_place(w, s->cgroup_id, &place);
 	(void)holders_exe(in->holders, s->inode, exe, sizeof(exe));
 	(void)json_array_append_new(
 		in->list,
-		json_pack("{s:s,s:s,s:i,s:o,s:o,s:I,s:o,s:s}", "proto",
+		json_pack("{s:s,s:s,s:i,s:o,s:o,s:I,s:o,s:s,s:s,s:s}", "proto",
 			  s->tuple.l4proto == IPPROTO_TCP ? "tcp" : "udp", "address",
 			  addr_format(address, &s->tuple.local), "port", (int)s->tuple.local_port,
-			  "cgroup", json_host_string(path), "unit", json_host_string(unit), "uid",
-			  (json_int_t)s->uid, "exe", json_host_string(exe), "identity",
-			  identity_word(in, s)));
+			  "cgroup", json_host_string(path), "unit", json_host_string(place.unit),
+			  "uid", (json_int_t)s->uid, "exe", json_host_string(exe), "identity",
+			  identity_word(in, s), "container", place.container.id, "pod",
+			  place.container.pod_uid));
 	return 0;
 }
 

@@ -7,10 +7,12 @@
 #include "agent/workload.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "rules/marks.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FLOWS_LISTED_MAX 20000
@@ -45,17 +47,20 @@ static json_t *labels_json(const struct identity *id)
 
 static json_t *workload_json(struct agent *a, const struct host_workload *w)
 {
-	char path[WORKLOAD_PATH_MAX] = "", unit[256] = "";
+	struct workload_place place = {.unit = ""};
+	char path[WORKLOAD_PATH_MAX] = "";
 	json_t *o = json_object();
 
 	if (w->cgroup_id) {
 		(void)workloads_cgroup_path(a->workloads, w->cgroup_id, path, sizeof(path));
-		(void)workloads_cgroup_unit(a->workloads, w->cgroup_id, unit, sizeof(unit));
+		(void)workloads_cgroup_place(a->workloads, w->cgroup_id, &place);
 	}
 	(void)json_object_set_new(o, "cgroup", w->cgroup_id ? json_host_string(path) : json_null());
 	(void)json_object_set_new(o, "cgroup_id", json_integer((json_int_t)w->cgroup_id));
 	(void)json_object_set_new(o, "uid", w->has_uid ? json_integer(w->uid) : json_null());
-	(void)json_object_set_new(o, "unit", json_host_string(unit));
+	(void)json_object_set_new(o, "unit", json_host_string(place.unit));
+	(void)json_object_set_new(o, "container", json_string(place.container.id));
+	(void)json_object_set_new(o, "pod", json_string(place.container.pod_uid));
 	return o;
 }
 
@@ -137,29 +142,55 @@ static const char *direction_word(const struct conduit *c)
 	return c->flags & CONDUIT_IN ? "in" : "out";
 }
 
+static int lease_cmp(const void *key, const void *lease)
+{
+	uint32_t mark = *(const uint32_t *)key, other = ((const struct lease *)lease)->number;
+
+	return mark < other ? -1 : mark > other;
+}
+
+/* Each element of a conduit may have its lease; that of what the address alone earns is told first.
+ */
 static struct wall lease_end(const struct generation *gen, uint32_t number)
 {
-	for (size_t i = 0; i < gen->lease_count; i++) {
-		if (gen->leases[i].number == number)
-			return gen->leases[i].end;
+	static const uint32_t bits[] = {0, MARK_VOUCHED, MARK_UNAVAILABLE};
+
+	for (size_t i = 0; i < ARRAY_LEN(bits) && gen->lease_count; i++) {
+		uint32_t mark = number | bits[i];
+		const struct lease *l =
+			bsearch(&mark, gen->leases, gen->lease_count, sizeof(*l), lease_cmp);
+
+		if (l)
+			return l->end;
 	}
 	return (struct wall){0};
 }
 
+/* What `live` says of a number with these bits, both generations together; NULL: nothing. */
+static const char *live_word(const struct agent *a, uint32_t mark)
+{
+	const struct set_items *live =
+		a->applied ? ruleset_find(a->applied, (struct set_ref){.kind = SET_LIVE}) : NULL;
+	const uint8_t *record = live ? set_items_find(live, &mark) : NULL;
+
+	return record ? live_name(record[set_value_offset(SET_LIVE)]) : NULL;
+}
+
 /*
- * The verdict as the two generations together make it (added, removed), or the plain one. What is
- * not in `live` is a lease that does not hold now (without an end), or was taken away.
+ * The verdict as the two generations together make it (added, removed), or the plain one. Where the
+ * address alone earns nothing, it is that of flows that were vouched for. What is not in `live` is
+ * a lease that does not hold now (without an end), or was taken away.
  */
 static const char *verdict_word(const struct agent *a, const struct conduit *c)
 {
 	const struct policy *p = agent_edition(a)->policy;
 	const struct rule *rule = c->rule == RULE_NONE || !p ? NULL : &p->rules[c->rule];
-	const struct set_items *live =
-		a->applied ? ruleset_find(a->applied, (struct set_ref){.kind = SET_LIVE}) : NULL;
-	const uint8_t *record = live ? set_items_find(live, &c->number) : NULL;
+	const char *word = live_word(a, c->number);
 
-	if (record)
-		return live_name(record[set_value_offset(SET_LIVE)]);
+	if (!word)
+		word = live_word(a, c->number | MARK_VOUCHED);
+	if (word)
+		return word;
 	return rule && (rule->has_window || rule->has_expires) ? live_name(LIVE_LEASED) : "removed";
 }
 
@@ -170,6 +201,30 @@ static const char *rule_word(const struct generation *gen, const struct conduit 
 	return c->rule == RULE_NONE ? NULL : gen->rule_names[c->rule];
 }
 
+/* What an essential is for: why: of agent.yaml, dns, controller; of several the first. */
+static const char *essential_word(const struct agent *a, const struct conduit *c)
+{
+	const struct essentials *all = &a->config.essentials;
+
+	for (size_t i = 0; i < all->count && (c->flags & CONDUIT_ESSENTIAL); i++) {
+		const struct essential *e = &all->entries[i];
+		bool there = e->direction == ESSENTIAL_OUT  ? !(c->flags & CONDUIT_IN)
+			     : e->direction == ESSENTIAL_IN ? !(c->flags & CONDUIT_OUT)
+							    : true;
+
+		if (there && e->service.kind == c->service.kind &&
+		    e->service.first == c->service.first && e->service.last == c->service.last)
+			return e->why;
+	}
+	return NULL;
+}
+
+/* What the rule asks for. Essentials are no rules: they go by addresses. */
+static const char *assurance_word(const struct conduit *c)
+{
+	return assurance_name(c->assurance == ASSURANCE_DEFAULT ? ASSURANCE_MAPPED : c->assurance);
+}
+
 static json_t *conduit_json(struct agent *a, const struct generation *gen, const struct conduit *c)
 {
 	char service[SERVICE_TEXT_MAX];
@@ -178,12 +233,19 @@ static json_t *conduit_json(struct agent *a, const struct generation *gen, const
 		"{s:I,s:o,s:o,s:s,s:o,s:s,s:s,s:o,s:I,s:I,s:b}", "conduit", (json_int_t)c->number,
 		"from", party_json(gen, c->from), "to", party_json(gen, c->to), "service",
 		service_format(service, &c->service), "rule", string_or_null(rule_word(gen, c)),
-		"verdict", verdict_word(a, c), "assurance", assurance_name(c->assurance),
-		"lease_ends", wall_json(lease_end(gen, c->number)), "packets",
-		(json_int_t)(u ? u->packets : 0), "bytes", (json_int_t)(u ? u->bytes : 0),
-		"essential", (c->flags & CONDUIT_ESSENTIAL) != 0);
+		"verdict", verdict_word(a, c), "assurance", assurance_word(c), "lease_ends",
+		wall_json(lease_end(gen, c->number)), "packets", (json_int_t)(u ? u->packets : 0),
+		"bytes", (json_int_t)(u ? u->bytes : 0), "essential",
+		(c->flags & CONDUIT_ESSENTIAL) != 0);
 
 	(void)json_object_set_new(o, "direction", json_string(direction_word(c)));
+	(void)json_object_set_new(o, "why", string_or_null(essential_word(a, c)));
+	(void)json_object_set_new(o, "vouched",
+				  string_or_null(live_word(a, c->number | MARK_VOUCHED)));
+	(void)json_object_set_new(o, "unavailable",
+				  string_or_null(live_word(a, c->number | MARK_UNAVAILABLE)));
+	(void)json_object_set_new(o, "callee",
+				  json_string(c->flags & CONDUIT_CALLEE ? "attested" : "mapped"));
 	(void)json_object_set_new(o, "last_used_s",
 				  u && u->last_used ? json_integer(wall_now().s - u->last_used)
 						    : json_null());
@@ -195,7 +257,9 @@ static bool unused_since(const struct agent *a, const struct conduit *c, int64_t
 	const struct usage_entry *u = usage_find(a->usage, c->number);
 	int64_t limit = wall_now().s - seconds;
 
-	if (c->flags & CONDUIT_ESSENTIAL)
+	/* Flows on what asks go on as the conduit of whoever was vouched for. */
+	if ((c->flags & CONDUIT_ESSENTIAL) ||
+	    (c->verdict == LIVE_ASK && !(c->flags & CONDUIT_CALLEE)))
 		return false;
 	return !u || u->last_used < limit;
 }

@@ -114,10 +114,16 @@ static void overlay_done_cb(void *user, int r, const struct err *err, const stru
 	if (strcmp(q->verb, "revoke") == 0)
 		(void)json_object_set_new(
 			o, "until",
-			wall_json((struct wall){seconds > 0 ? wall_now().s + seconds : 0}));
+			wall_json(
+				(struct wall){seconds > 0 ? agent_now(q->agent).s + seconds : 0}));
 	if (request_string(q, "keep"))
 		(void)json_object_set_new(o, "keep", json_string(request_string(q, "keep")));
-	if (q->agent->mode == MODE_OBSERVE)
+	if (strcmp(q->verb, "release") == 0 &&
+	    overlay_is_held_by_head(q->agent, request_string(q, "kind"), request_string(q, "name")))
+		(void)json_object_set_new(o, "note",
+					  json_string("the controller still holds it; there: "
+						      "bailiwick-controller release"));
+	else if (q->agent->mode == MODE_OBSERVE)
 		(void)json_object_set_new(o, "note",
 					  json_string("this node observes: nothing is cut until "
 						      "bailiwick mode selective or enforce"));
@@ -163,14 +169,14 @@ const struct verb verb_quarantine = {.name = "quarantine", .changes = true, .run
 
 static void run_release(struct request *q)
 {
-	const char *identity = request_string(q, "identity"), *reason;
+	const char *kind = request_string(q, "kind"), *name = request_string(q, "name"), *reason;
 	struct err err = {{0}};
 	int r = check_reason(q, &reason, &err);
 
-	if (r >= 0 && !identity)
-		r = err_set(&err, EINVAL, "release identity PATH");
+	if (r >= 0 && (!kind || !name))
+		r = err_set(&err, EINVAL, "release rule|identity|label|conduit NAME");
 	if (r >= 0)
-		r = overlay_release(q->agent, identity, overlay_done_cb, q, &err);
+		r = overlay_release(q->agent, kind, name, overlay_done_cb, q, &err);
 	if (r < 0)
 		fail(q, r, &err);
 }

@@ -3,6 +3,7 @@
 #include "agent/verbs.h"
 
 #include "agent/change_words.h"
+#include "agent/documents.h"
 #include "agent/loading.h"
 #include "agent/store.h"
 #include "agent/workload.h"
@@ -148,7 +149,7 @@ static int plan_with_numbers(struct agent *a, struct incoming *in, bool text, st
 		r = plan_make(a->applied, target, rederive, n, &plan, err);
 	if (r < 0)
 		return r;
-	plan_text(plan, target, &(struct ruleset_names){.confirmed = gen, .now_s = wall_now().s},
+	plan_text(plan, target, &(struct ruleset_names){.confirmed = gen, .now_s = agent_now(a).s},
 		  &b);
 	if (b.r == 0)
 		(void)json_object_set_new(in->words, "text", json_string(b.data ? b.data : ""));
@@ -308,10 +309,24 @@ static bool already_applied(struct request *q, struct incoming *in)
 	return true;
 }
 
+/* With `trust` policy is what the policy keys have signed, whoever asks. */
+static bool refused_unsigned(struct request *q)
+{
+	struct err err = {{0}};
+
+	if (!q->agent->documents)
+		return false;
+	(void)err_set(&err, EPERM,
+		      "policy on this node must be signed (trust: in agent.yaml); sign and publish "
+		      "it, or bailiwick apply --offline ARCHIVE");
+	request_fail(q, EXIT_DENIED, &err, NULL);
+	return true;
+}
+
 static void run_apply(struct request *q)
 {
 	struct agent *a = q->agent;
-	struct incoming *in = incoming_new(q);
+	struct incoming *in = refused_unsigned(q) ? NULL : incoming_new(q);
 	struct err err = {{0}};
 	int r;
 

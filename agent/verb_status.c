@@ -2,6 +2,9 @@
 #include "agent/verbs.h"
 
 #include "agent/conntrack.h"
+#include "agent/doctor.h"
+#include "agent/documents.h"
+#include "agent/overlay.h"
 #include "agent/store.h"
 #include "agent/telemetry.h"
 #include "agent/watcher.h"
@@ -10,38 +13,23 @@
 
 #include <string.h>
 
-json_t *wall_json(struct wall t)
-{
-	char text[RFC3339_TEXT_MAX];
-
-	return t.s ? json_string(rfc3339_format(text, t)) : json_null();
-}
-
-json_t *generation_json(const struct agent *a)
-{
-	int64_t left = a->candidate_falls_back.s - wall_now().s;
-	json_t *none = json_null();
-
-	return json_pack(
-		"{s:I,s:o,s:o}", "confirmed", (json_int_t)a->confirmed.revision, "candidate",
-		a->candidate.policy ? json_integer((json_int_t)a->candidate.revision) : none,
-		"falls_back_in", a->candidate.policy ? json_integer(left > 0 ? left : 0) : none);
-}
-
 static const char *state_word(const struct agent *a)
 {
 	if (a->drift || !a->enforcing)
 		return "degraded";
-	return a->candidate.policy ? "probation" : "ready";
+	if (a->candidate.policy)
+		return "probation";
+	return documents_stale(a->documents) ? "stale" : "ready";
 }
 
 static json_t *features_json(const struct agent *a)
 {
 	const struct nft_features *f = nft_features(a->nft);
 
-	return json_pack("{s:b,s:b,s:b,s:b,s:b,s:b}", "owner", f->owner, "persist", f->persist,
+	return json_pack("{s:b,s:b,s:b,s:b,s:b,s:b,s:b}", "owner", f->owner, "persist", f->persist,
 			 "lease_renewal", f->renewal, "destroy", f->destroy, "queue_native",
-			 f->queue_native, "queue_xt", f->queue_xt);
+			 f->queue_native, "queue_xt", f->queue_xt, "fs_verity",
+			 doctor_has_verity());
 }
 
 static json_t *queue_json(const struct agent *a)
@@ -68,6 +56,8 @@ static json_t *problems_json(struct agent *a)
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append_new(
 			list, json_string(workloads_problem(a->workloads, SLOT_A, i)));
+	if (a->state_problem)
+		(void)json_array_append_new(list, json_string(a->state_problem));
 	if (store_problem(a->store))
 		(void)json_array_append_new(list, json_string(store_problem(a->store)));
 	return list;
@@ -75,7 +65,8 @@ static json_t *problems_json(struct agent *a)
 
 static json_t *view_errors_json(const struct agent *a)
 {
-	const struct generation *gen = a->confirmed.gen;
+	/* On trial it is the candidate that the view was made for. */
+	const struct generation *gen = agent_edition(a)->gen;
 	json_t *list = json_array();
 
 	if (a->view_error)
@@ -89,6 +80,19 @@ struct tally {
 	json_int_t conduits, attested, leased;
 };
 
+/* The conduit of the node that asks is there once more for each who may be vouched for. */
+static bool is_attested(const struct conduit *c)
+{
+	bool asks = c->verdict == LIVE_ASK && !(c->flags & CONDUIT_CALLEE);
+
+	return c->assurance > ASSURANCE_MAPPED && !asks && !(c->flags & CONDUIT_ESSENTIAL);
+}
+
+static bool is_leased(uint8_t verdict)
+{
+	return verdict == LIVE_LEASED || verdict == LIVE_LEASED_WATCHED;
+}
+
 static struct tally count_conduits(const struct generation *gen)
 {
 	struct tally t = {0};
@@ -97,13 +101,14 @@ static struct tally count_conduits(const struct generation *gen)
 		const struct conduit *c = &gen->conduits[i];
 
 		t.conduits++;
-		t.attested += c->assurance > ASSURANCE_MAPPED && !(c->flags & CONDUIT_ESSENTIAL);
-		t.leased += c->verdict == LIVE_LEASED || c->verdict == LIVE_LEASED_WATCHED;
+		t.attested += is_attested(c);
+		t.leased += is_leased(c->verdict != LIVE_NONE ? c->verdict : c->vouched);
 	}
 	return t;
 }
 
-static json_t *leases_next(const struct generation *gen, struct wall *ret_end)
+static json_t *leases_next(const struct agent *a, const struct generation *gen,
+			   struct wall *ret_end)
 {
 	const struct lease *next = NULL;
 	char comment[CONDUIT_COMMENT_MAX];
@@ -118,7 +123,7 @@ static json_t *leases_next(const struct generation *gen, struct wall *ret_end)
 	if (!c)
 		return json_null();
 	*ret_end = next->end;
-	return json_pack("{s:I,s:s}", "in_s", (json_int_t)(next->end.s - wall_now().s), "conduit",
+	return json_pack("{s:I,s:s}", "in_s", (json_int_t)(next->end.s - agent_now(a).s), "conduit",
 			 conduit_comment(comment, gen, c));
 }
 
@@ -171,7 +176,7 @@ static void add_counts(struct agent *a, json_t *o)
 	(void)json_object_set_new(o, "leased", json_integer(t.leased));
 	(void)json_object_set_new(o, "identities",
 				  json_integer(gen ? (json_int_t)gen->local_count : 0));
-	(void)json_object_set_new(o, "leases_next", leases_next(gen, &end));
+	(void)json_object_set_new(o, "leases_next", leases_next(a, gen, &end));
 	(void)json_object_set_new(o, "leases_next_end", wall_json(end));
 	(void)json_object_set_new(o, "allowed_per_minute", json_integer((json_int_t)rates.allowed));
 	(void)json_object_set_new(o, "denied_per_minute", json_integer((json_int_t)rates.denied));
@@ -196,8 +201,8 @@ static void add_kernel(struct agent *a, json_t *o)
 	(void)json_object_set_new(
 		o, "heartbeat_age",
 		json_real((double)mono_ms_since(a->heartbeat_last, mono_now()) / 1000));
-	(void)json_object_set_new(o, "controller",
-				  json_pack("{s:b,s:n}", "connected", 0, "last_contact"));
+	documents_status(a->documents, &a->config, o);
+	attestation_status(a, o);
 }
 
 static void run_status(struct request *q)
@@ -212,6 +217,7 @@ static void run_status(struct request *q)
 	add_counts(a, o);
 	add_kernel(a, o);
 	(void)json_object_set_new(o, "problems", problems_json(a));
+	(void)json_object_set_new(o, "overlay", overlay_json(a));
 	request_reply(q, !a->enforcing ? EXIT_NOT_ENFORCING : a->drift ? EXIT_DRIFT : EXIT_OK, o);
 }
 

@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 
+/* NULL in *ret where documents are signed (agent/documents.h watches those). */
 int watcher_new(struct agent *a, struct watcher **ret, struct err *err);
 void watcher_free(struct watcher *w);
 /* Called every second: starts watching a directory that was not there before. */

@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROC_TEXT_MAX       65536
-#define NAMES_LOOKED_AT_MAX 4096
-#define PID_MAX             4194304
+#define PROC_TEXT_MAX 65536
+#define PID_MAX       4194304
 
 enum slot why_slot(const struct agent *a)
 {
@@ -165,18 +164,12 @@ static bool parse_address(const char *word, struct why_end *e)
 
 static int unknown_subject(const struct policy *p, const char *word, struct err *err)
 {
-	CLEANUP(freep) const char **names = mem_calloc(NAMES_LOOKED_AT_MAX, sizeof(*names));
+	const char *near = policy_nearest_identity(p, word);
 	char quoted[LOG_QUOTE_MAX];
-	const char *near = NULL;
-	size_t count = 0;
 
 	if (policy_find_network(p, word) >= 0)
 		return err_set(err, EINVAL, "%s is a network; an address in it would be right",
 			       log_quote(quoted, word));
-	for (; names && count < p->identity_count && count < NAMES_LOOKED_AT_MAX; count++)
-		names[count] = p->identities[count].name;
-	if (names)
-		near = text_nearest(word, names, count);
 	if (near)
 		return err_set(err, EINVAL, "no identity is called '%s'; did you mean '%s'?",
 			       log_quote(quoted, word), near);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/workload.h"
 
+#include "agent/account.h"
 #include "agent/address.h"
 #include "agent/host_build.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <netinet/in.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +19,6 @@
 #define TIMER_ACCURACY_US 1000
 #define COALESCE_MAX_MS   500
 #define COALESCE_SHARE    2 /* of the time that on_change took: rebuilding gets a third at most */
-#define NAME_BUFFER_BYTES 65536
 
 static const enum slot slots[SLOTS] = {SLOT_A, SLOT_B};
 
@@ -30,6 +28,7 @@ struct workload_slot {
 	struct problem_list problems;      /* of the host as built */
 	struct problem_list load_problems; /* of the selectors */
 	bool dirty;                        /* host is older than what is known */
+	bool untold;                       /* what is in force may be: readers do not clear it */
 };
 
 struct workloads {
@@ -42,6 +41,7 @@ struct workloads {
 	void *user;
 	struct workload_slot slots[SLOTS];
 	struct addr *addresses;
+	uint32_t *ifindexes; /* of an interface that has the address */
 	size_t address_count;
 	struct known_listener *listeners; /* sorted, unique */
 	size_t listener_count, listener_cap;
@@ -55,21 +55,26 @@ struct workloads {
 
 /* --- change and coalescing ------------------------------------------------------------------- */
 
+static void slot_dirty(struct workload_slot *s)
+{
+	s->dirty = s->untold = true;
+}
+
 static void mark_dirty(struct workloads *w)
 {
 	for (size_t i = 0; i < SLOTS; i++)
-		w->slots[i].dirty = true;
+		slot_dirty(&w->slots[i]);
 }
 
-static bool any_dirty(const struct workloads *w)
+static bool any_untold(const struct workloads *w)
 {
-	return w->slots[SLOT_A].dirty ||
-	       (w->slots[SLOT_B].dirty && w->slots[SLOT_B].x.policy != NULL);
+	return w->slots[SLOT_A].untold ||
+	       (w->slots[SLOT_B].untold && w->slots[SLOT_B].x.policy != NULL);
 }
 
 static void arm(struct workloads *w)
 {
-	if (w->armed || !any_dirty(w))
+	if (w->armed || !any_untold(w))
 		return;
 	if (sd_event_source_set_time_relative(w->timer, w->coalesce_us) < 0 ||
 	    sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT) < 0)
@@ -87,7 +92,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
 	(void)source;
 	(void)usec;
 	w->armed = false;
-	if (!any_dirty(w))
+	if (!any_untold(w))
 		return 0;
 	w->on_change(w->user);
 	spent_us = (uint64_t)(mono_now().ns - before.ns) / 1000;
@@ -148,7 +153,7 @@ static void on_populated(void *user, struct cgroup *c, bool populated)
 
 	for (size_t i = 0; i < SLOTS; i++)
 		if (place_recheck(&w->slots[i].x, c, now))
-			w->slots[i].dirty = true;
+			slot_dirty(&w->slots[i]);
 	if (!populated)
 		drop_listeners(w, c->id);
 }
@@ -168,15 +173,18 @@ static void on_addresses(void *user)
 {
 	struct workloads *w = user;
 	struct addr *list = NULL;
+	uint32_t *ifindexes = NULL;
 	size_t count = 0;
 
-	if (address_list(&list, &count) < 0)
+	if (address_list(&list, &ifindexes, &count) < 0)
 		return;
 	if (count != w->address_count ||
 	    (count > 0 && memcmp(list, w->addresses, count * sizeof(*list)) != 0))
 		mark_dirty(w);
 	free(w->addresses);
+	free(w->ifindexes);
 	w->addresses = list;
+	w->ifindexes = ifindexes;
 	w->address_count = count;
 	arm(w);
 }
@@ -334,49 +342,6 @@ static void forget_gone_outside(struct workloads *w)
 
 /* --- policy ---------------------------------------------------------------------------------- */
 
-static int number_of(const char *name, uint32_t *ret)
-{
-	uint64_t value = 0;
-
-	if (*name == '\0')
-		return -ENOENT;
-	for (; *name >= '0' && *name <= '9' && value < UINT32_MAX; name++)
-		value = value * 10 + (uint64_t)(*name - '0');
-	/* 2^32 - 1 is "no user" to the kernel. */
-	if (*name != '\0' || value >= UINT32_MAX)
-		return -ENOENT;
-	*ret = (uint32_t)value;
-	return 0;
-}
-
-static int find_user(void *user, const char *name, uint32_t *ret_uid)
-{
-	CLEANUP(freep) char *buffer = mem_calloc(1, NAME_BUFFER_BYTES);
-	struct passwd entry, *found = NULL;
-
-	(void)user;
-	if (buffer == NULL || getpwnam_r(name, &entry, buffer, NAME_BUFFER_BYTES, &found) != 0 ||
-	    found == NULL)
-		return number_of(name, ret_uid);
-	*ret_uid = entry.pw_uid;
-	return 0;
-}
-
-static int find_group(void *user, const char *name, uint32_t *ret_gid)
-{
-	CLEANUP(freep) char *buffer = mem_calloc(1, NAME_BUFFER_BYTES);
-	struct group entry, *found = NULL;
-
-	(void)user;
-	if (buffer == NULL || getgrnam_r(name, &entry, buffer, NAME_BUFFER_BYTES, &found) != 0 ||
-	    found == NULL)
-		return number_of(name, ret_gid);
-	*ret_gid = entry.gr_gid;
-	return 0;
-}
-
-static const struct claim_names system_names = {.user = find_user, .group = find_group};
-
 static void add_load_problem(void *user, const char *text)
 {
 	problem_add(user, "%s", text);
@@ -416,7 +381,7 @@ int workloads_set_policy(struct workloads *w, enum slot slot, const struct polic
 	struct cgroup *root = cgroup_tree_root(w->tree);
 	struct problem_list problems = {0};
 	struct claims *claims = NULL;
-	int r = claims_new(policy, view, essentials, &system_names, add_load_problem, &problems,
+	int r = claims_new(policy, view, essentials, &account_names, add_load_problem, &problems,
 			   &claims, err);
 
 	if (r < 0) {
@@ -433,7 +398,7 @@ int workloads_set_policy(struct workloads *w, enum slot slot, const struct polic
 	s->load_problems = problems;
 	s->x.claims = claims;
 	s->x.policy = policy;
-	s->dirty = true;
+	slot_dirty(s);
 	if (root != NULL) {
 		r = evaluate_all(&s->x, root, mono_now());
 		watch_all(w, root);
@@ -468,6 +433,15 @@ const struct host *workloads_host(struct workloads *w, enum slot slot)
 	return &s->host;
 }
 
+const struct host *workloads_take_host(struct workloads *w, enum slot slot)
+{
+	const struct host *host = workloads_host(w, slot);
+
+	if (host != NULL)
+		w->slots[slot].untold = false;
+	return host;
+}
+
 /* --- questions ------------------------------------------------------------------------------- */
 
 static void recheck_chain(struct workloads *w, struct workload_slot *s, struct cgroup *c)
@@ -476,7 +450,7 @@ static void recheck_chain(struct workloads *w, struct workload_slot *s, struct c
 
 	for (; c != NULL; c = c->parent)
 		if (place_recheck(&s->x, c, now))
-			s->dirty = true;
+			slot_dirty(s);
 	arm(w);
 }
 
@@ -542,7 +516,7 @@ int workloads_resolve(struct workloads *w, enum slot slot, uint64_t cgroup_id, u
 	a.has_uid = j.has_uid;
 	a.ingress_only = j.ingress_only;
 	a.ask_listener = j.ask_listener;
-	a.host_changed = a.enterable && s->dirty;
+	a.host_changed = a.enterable && s->untold;
 	*ret_answer = a;
 	return 0;
 }
@@ -551,24 +525,46 @@ static void recheck_all(struct workloads *w, struct cgroup *c, struct mono now)
 {
 	for (size_t i = 0; i < SLOTS; i++)
 		if (place_recheck(&w->slots[i].x, c, now))
-			w->slots[i].dirty = true;
+			slot_dirty(&w->slots[i]);
 	for (struct cgroup *child = c->children; child != NULL; child = child->next)
 		recheck_all(w, child, now);
 }
 
+int workloads_listeners(struct workloads *w)
+{
+	int r = read_listeners(w);
+
+	if (r < 0)
+		return r;
+	return any_untold(w) ? 1 : 0;
+}
+
 int workloads_refresh(struct workloads *w)
 {
-	int r;
-
 	if (cgroup_tree_root_changed(w->tree))
 		(void)cgroup_tree_walk(w->tree);
 	if (cgroup_tree_root(w->tree) != NULL)
 		recheck_all(w, cgroup_tree_root(w->tree), mono_now());
 	forget_gone_outside(w);
-	r = read_listeners(w);
-	if (r < 0)
-		return r;
-	return any_dirty(w) ? 1 : 0;
+	return workloads_listeners(w);
+}
+
+void workloads_look_again(struct workloads *w)
+{
+	if (w == NULL || cgroup_tree_root(w->tree) == NULL)
+		return;
+	recheck_all(w, cgroup_tree_root(w->tree), mono_now());
+	arm(w);
+}
+
+void workloads_set_digests(struct workloads *w, process_digest_fn fn, void *user)
+{
+	for (size_t i = 0; i < SLOTS; i++) {
+		w->slots[i].x.digest = fn;
+		w->slots[i].x.digest_user = user;
+	}
+	if (fn != NULL)
+		workloads_look_again(w);
 }
 
 /* --- for people ------------------------------------------------------------------------------ */
@@ -602,24 +598,76 @@ int workloads_cgroup_path(struct workloads *w, uint64_t cgroup_id, char *ret_pat
 	return 0;
 }
 
-int workloads_cgroup_unit(struct workloads *w, uint64_t cgroup_id, char *ret_unit, size_t size)
+int workloads_cgroup_line(struct workloads *w, uint64_t cgroup_id, char *ret_path, size_t size,
+			  uint64_t *ret_ids, size_t count)
 {
-	const char *below;
+	ret_path[0] = '/';
+	return cgroup_line_of(w->tree, cgroup_id, ret_path + 1, size - 1, ret_ids, count);
+}
+
+int workloads_cgroup_place(struct workloads *w, uint64_t cgroup_id, struct workload_place *ret)
+{
+	struct workload_place place = {.unit = ""};
+	struct unit_place unit;
 	struct cgroup_cover cover;
-	struct unit_place place;
+	const char *below;
 	int r = cgroup_tree_locate(w->tree, cgroup_id, &cover);
 
 	arm(w);
 	if (r < 0)
 		return r == -ESTALE ? -ENOENT : r;
-	below = cover.outside ? NULL : cgroup_below_root_path(w->tree, cover.path);
-	place.unit[0] = '\0';
-	if (below != NULL)
-		unit_place_parse(below, &place);
+	if (!cover.outside) {
+		below = cgroup_below_root_path(w->tree, cover.path);
+		unit_place_parse(below, &unit);
+		memcpy(place.unit, unit.unit, sizeof(place.unit));
+		container_place_parse(below, &place.container);
+	}
+	*ret = place;
+	return 0;
+}
+
+int workloads_cgroup_unit(struct workloads *w, uint64_t cgroup_id, char *ret_unit, size_t size)
+{
+	struct workload_place place;
+	int r = workloads_cgroup_place(w, cgroup_id, &place);
+
+	if (r < 0)
+		return r;
 	if (strlen(place.unit) >= size)
 		return -ENAMETOOLONG;
 	memcpy(ret_unit, place.unit, strlen(place.unit) + 1);
 	return 0;
+}
+
+int workloads_cgroup_open(struct workloads *w, uint64_t cgroup_id)
+{
+	int fd = cgroup_id != 0 ? cgroup_open(w->tree, cgroup_id) : -ENOENT;
+
+	return fd == -ESTALE ? -ENOENT : fd;
+}
+
+static int address_order(const void *a, const void *b)
+{
+	return addr_cmp(a, b);
+}
+
+static const struct addr *own_address(const struct workloads *w, const struct addr *a)
+{
+	return w->address_count == 0 ? NULL
+				     : bsearch(a, w->addresses, w->address_count,
+					       sizeof(*w->addresses), address_order);
+}
+
+bool workloads_address_is_own(const struct workloads *w, const struct addr *a)
+{
+	return own_address(w, a) != NULL;
+}
+
+uint32_t workloads_interface_of(const struct workloads *w, const struct addr *a)
+{
+	const struct addr *own = own_address(w, a);
+
+	return own != NULL ? w->ifindexes[own - w->addresses] : 0;
 }
 
 uint64_t workloads_cgroup_id(struct workloads *w, const char *path)
@@ -648,7 +696,7 @@ static int init_slots(struct workloads *w, struct err *err)
 {
 	for (size_t i = 0; i < SLOTS; i++) {
 		struct place_context *x = &w->slots[i].x;
-		int r = claims_new(NULL, NULL, NULL, &system_names, NULL, NULL, &x->claims, err);
+		int r = claims_new(NULL, NULL, NULL, &account_names, NULL, NULL, &x->claims, err);
 
 		if (r < 0)
 			return r;
@@ -707,7 +755,7 @@ int workloads_new(const struct workloads_config *config, sd_event *event,
 		r = start_watching(w, config, event, err);
 	if (r < 0)
 		return r;
-	r = address_list(&w->addresses, &w->address_count);
+	r = address_list(&w->addresses, &w->ifindexes, &w->address_count);
 	if (r < 0)
 		return err_set(err, -r, "workloads: own addresses: %s", strerror(-r));
 	(void)cgroup_tree_walk(w->tree);
@@ -736,6 +784,7 @@ void workloads_free(struct workloads *w)
 	free(w->outside);
 	free(w->listeners);
 	free(w->addresses);
+	free(w->ifindexes);
 	free(w);
 }
 

@@ -22,7 +22,10 @@
  */
 #pragma once
 
+#include "agent/container.h"
 #include "agent/owner.h"
+#include "agent/process.h"
+#include "agent/unit.h"
 #include "base/err.h"
 #include "rules/essentials.h"
 #include "rules/host.h"
@@ -49,8 +52,10 @@ struct workloads_config {
 	bool no_fanotify;        /* inotify although fanotify would work */
 };
 
-/* Something in a host changed; call workloads_host() and build again. Never called from inside a
- * call. */
+/*
+ * Something in a host changed; call workloads_take_host() and build again. Never called from inside
+ * a call.
+ */
 typedef void (*workloads_change_fn)(void *user);
 
 /* Finds the cgroup2 mount, starts watching cgroups and addresses. */
@@ -74,6 +79,8 @@ int workloads_set_policy(struct workloads *w, enum slot slot, const struct polic
  * indices of that slot's policy. NULL on -ENOMEM (the caller keeps what it has).
  */
 const struct host *workloads_host(struct workloads *w, enum slot slot);
+/* The same for who puts it in force: until this is called a change is still to be told. */
+const struct host *workloads_take_host(struct workloads *w, enum slot slot);
 
 enum workload_what {
 	WORKLOAD_IDENTITY,  /* belongs to `identity` */
@@ -91,7 +98,7 @@ struct workload_answer {
 	bool has_uid;   /* the element carries the uid */
 	bool ingress_only; /* identity by socket activation (R41): as a listener only */
 	bool ask_listener; /* WORKLOAD_NOBODY whose listeners may be somebody's by their uid */
-	bool host_changed; /* the host did not have it before this call: build, then REPEAT */
+	bool host_changed; /* nobody has taken the host since it has it: build, then REPEAT */
 };
 
 /*
@@ -107,6 +114,9 @@ int workloads_resolve(struct workloads *w, enum slot slot, uint64_t cgroup_id, u
  */
 int workloads_refresh(struct workloads *w);
 
+/* Listeners alone, when a packet cannot wait for the timer. Returns as workloads_refresh(). */
+int workloads_listeners(struct workloads *w);
+
 /* Texts for status: ambiguities, identities without a process here, unknown users, depth, losses.
  */
 size_t workloads_problem_count(struct workloads *w, enum slot slot);
@@ -114,9 +124,37 @@ const char *workloads_problem(struct workloads *w, enum slot slot, size_t index)
 
 /* Names of a cgroup: path below the mount, "/"-led; unit or "" . -ENOENT when it is gone. */
 int workloads_cgroup_path(struct workloads *w, uint64_t cgroup_id, char *ret_path, size_t size);
+/*
+ * The same path, and the ids of the cgroup and all that hold it by level, the first at level 1;
+ * without a look at the file system where it is known. size: 2 at least.
+ */
+int workloads_cgroup_line(struct workloads *w, uint64_t cgroup_id, char *ret_path, size_t size,
+			  uint64_t *ret_ids, size_t count);
 int workloads_cgroup_unit(struct workloads *w, uint64_t cgroup_id, char *ret_unit, size_t size);
+/* Both and the container, of one look; everything "" outside of the cgroup root. */
+struct workload_place {
+	char unit[UNIT_NAME_MAX];
+	struct container_place container;
+};
+int workloads_cgroup_place(struct workloads *w, uint64_t cgroup_id, struct workload_place *ret);
 /* The other way round; path absolute or below the mount. 0 when there is none. */
 uint64_t workloads_cgroup_id(struct workloads *w, const char *path);
+
+/* Its directory; -ENOENT when it is gone. */
+int workloads_cgroup_open(struct workloads *w, uint64_t cgroup_id);
+
+/*
+ * Who knows executables by their bytes, for `exe_sha256` and `fsverity`; NULL: nobody. Without one
+ * what these selectors name is not there yet.
+ */
+void workloads_set_digests(struct workloads *w, process_digest_fn fn, void *user);
+/* Something was learned about executables: conditions are looked at again, soon. */
+void workloads_look_again(struct workloads *w);
+
+/* Whether an interface of this host has the address now. */
+bool workloads_address_is_own(const struct workloads *w, const struct addr *a);
+/* Index of one that has it; 0 = none has. */
+uint32_t workloads_interface_of(const struct workloads *w, const struct addr *a);
 
 struct workloads_counters {
 	uint64_t cgroups; /* known now */

@@ -57,27 +57,68 @@ static int read_all(int fd, size_t max, char **ret_text, size_t *ret_len)
 	return 0;
 }
 
-int file_read(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
-	      struct err *err)
+static int read_open(int fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+		     struct err *err)
 {
-	CLEANUP(closep) int fd = -1;
-	struct stat st;
-	int r;
+	int r = read_all(fd, max, ret_text, ret_len);
 
-	if (max > SSIZE_MAX - 2)
-		return err_set(err, EINVAL, "read '%s': a limit of %zu bytes is none", path, max);
-	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(err, "read", path);
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, EINVAL, "read '%s': not a regular file", path);
-
-	r = read_all(fd, max, ret_text, ret_len);
 	if (r == -EFBIG)
 		return err_set(err, EFBIG, "read '%s': larger than %zu bytes", path, max);
 	if (r < 0)
 		return err_set(err, -r, "read '%s': %s", path, strerror(-r));
 	return 0;
+}
+
+/* Opens a regular file; *ret_mode are its permissions. flags: O_NOFOLLOW or 0. */
+static int open_regular(int dir_fd, const char *path, size_t max, int flags, mode_t *ret_mode,
+			struct err *err)
+{
+	CLEANUP(closep) int fd = -1;
+	struct stat st;
+
+	if (max > SSIZE_MAX - 2)
+		return err_set(err, EINVAL, "read '%s': a limit of %zu bytes is none", path, max);
+	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(err, "read", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "read '%s': not a regular file", path);
+	*ret_mode = st.st_mode & 07777;
+	return take_fd(&fd);
+}
+
+int file_read(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+	      struct err *err)
+{
+	mode_t mode = 0;
+	CLEANUP(closep) int fd = open_regular(dir_fd, path, max, 0, &mode, err);
+
+	return fd < 0 ? fd : read_open(fd, path, max, ret_text, ret_len, err);
+}
+
+int file_read_itself(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+		     struct err *err)
+{
+	mode_t mode = 0;
+	CLEANUP(closep) int fd = open_regular(dir_fd, path, max, O_NOFOLLOW, &mode, err);
+
+	return fd < 0 ? fd : read_open(fd, path, max, ret_text, ret_len, err);
+}
+
+int file_read_secret(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+		     struct err *err)
+{
+	mode_t mode = 0;
+	CLEANUP(closep) int fd = open_regular(dir_fd, path, max, 0, &mode, err);
+
+	if (fd < 0)
+		return fd;
+	if ((mode & (S_IRWXG | S_IRWXO)) != 0)
+		return err_set(err, EACCES,
+			       "read '%s': others may read it (mode %04o), and it is a secret; "
+			       "0600 would be right",
+			       path, (unsigned)mode);
+	return read_open(fd, path, max, ret_text, ret_len, err);
 }
 
 static int write_all(int fd, const char *bytes, size_t len)

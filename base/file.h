@@ -16,6 +16,14 @@
 int file_read(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
 	      struct err *err);
 
+/* The same, but never through a symbolic link at the end of the path: -ELOOP. */
+int file_read_itself(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+		     struct err *err);
+
+/* The same for keys and tokens: -EACCES when group or others have any permission. */
+int file_read_secret(int dir_fd, const char *path, size_t max, char **ret_text, size_t *ret_len,
+		     struct err *err);
+
 /*
  * Durable replacement: temporary file beside it, write, fsync, rename, fsync of the directory.
  * A reader sees the old or the new content, also after a power loss.

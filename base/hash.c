@@ -30,6 +30,25 @@ void hex_format(const uint8_t *bytes, size_t len, char *ret_text)
 	ret_text[2 * len] = '\0';
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hex_parse(const char *text, uint8_t *ret_bytes, size_t len)
+{
+	if (strlen(text) != 2 * len)
+		return false;
+	for (size_t i = 0; i < 2 * len; i++)
+		if (hex_digit(text[i]) < 0)
+			return false;
+	for (size_t i = 0; i < len; i++)
+		ret_bytes[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+	return true;
+}
+
 /* ---- SipHash-2-4 (Aumasson and Bernstein, 2012), 64-bit output ---- */
 
 struct sip {

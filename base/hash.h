@@ -16,6 +16,8 @@
 /* SHA-256 by OpenSSL; -ENOMEM (and a digest of zeros) when the library fails. */
 int sha256(const void *bytes, size_t len, uint8_t ret_digest[SHA256_LEN]);
 void hex_format(const uint8_t *bytes, size_t len, char *ret_text /* 2 * len + 1 */);
+/* Exactly 2 * len lower-case digits; false otherwise, and ret_bytes is as before. */
+bool hex_parse(const char *text, uint8_t *ret_bytes, size_t len);
 
 /* SipHash-2-4 under a given key, and under this process's random one. */
 uint64_t siphash(const uint64_t key[2], const void *bytes, size_t len);

@@ -9,23 +9,27 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct position {
 	unsigned line, column;
 };
 
+enum shape { SHAPE_FINE, SHAPE_DEEP, SHAPE_MANY };
+
 /*
- * jansson allows 2048 levels, and so would whoever walks the tree. Counted before parsing, outside
- * strings; on malformed text the count may be off, but then the parser refuses it anyway.
+ * jansson allows 2048 levels, and so would whoever walks the tree; and "{},{},{}" takes eighty
+ * times its own size in memory. So levels and values are counted before parsing, outside strings;
+ * on malformed text the counts may be off, but then the parser refuses it anyway.
  */
-static bool nests_too_deep(const char *text, size_t len, struct position *ret)
+static enum shape look(const char *text, size_t len, struct position *ret)
 {
 	struct position at = {.line = 1, .column = 0};
+	unsigned depth = 0, values = 0;
 	bool in_string = false;
-	unsigned depth = 0;
 
-	for (size_t i = 0; i < len; i++) {
+	for (size_t i = 0; i < len && depth <= JSON_NESTING_MAX && values <= JSON_VALUES_MAX; i++) {
 		char c = text[i];
 
 		at.column++;
@@ -39,37 +43,118 @@ static bool nests_too_deep(const char *text, size_t len, struct position *ret)
 			in_string = !in_string;
 		} else if (!in_string && (c == '{' || c == '[')) {
 			depth++;
+			values++;
 		} else if (!in_string && (c == '}' || c == ']') && depth > 0) {
 			depth--;
-		}
-		if (depth > JSON_NESTING_MAX) {
-			*ret = at;
-			return true;
+		} else if (!in_string && (c == ',' || c == ':')) {
+			values++;
 		}
 	}
-	return false;
+	*ret = at;
+	if (depth > JSON_NESTING_MAX)
+		return SHAPE_DEEP;
+	return values > JSON_VALUES_MAX ? SHAPE_MANY : SHAPE_FINE;
+}
+
+static int check_shape(const char *text, size_t len, const char *what, struct err *err)
+{
+	struct position at = {0};
+
+	switch (look(text, len, &at)) {
+	case SHAPE_FINE:
+		return 0;
+	case SHAPE_DEEP:
+		return err_set(err, EBADMSG, "%s:%u:%u: nested deeper than %d levels", what,
+			       at.line, at.column, JSON_NESTING_MAX);
+	case SHAPE_MANY:
+		break;
+	}
+	return err_set(err, EBADMSG, "%s:%u:%u: more than %u members and values", what, at.line,
+		       at.column, JSON_VALUES_MAX);
+}
+
+/*
+ * When an allocation fails inside its scanner or its writer, jansson 2.14 goes on and leaves
+ * characters out: "10.0.0.15" may become "10.0.0.1", and a string without its closing quote is
+ * read past its end. So its allocations are watched: after the first that fails all of them fail,
+ * which ends the scanner before it copies, and whatever came about is thrown away. (Its hooks are
+ * global, and so must this be.)
+ */
+static _Thread_local struct {
+	bool on, failed;
+} watch;
+
+static void *watched_malloc(size_t size)
+{
+	void *p = watch.failed ? NULL : mem_realloc(NULL, size);
+
+	watch.failed |= watch.on && p == NULL;
+	return p;
+}
+
+static void watch_begin(void)
+{
+	json_set_alloc_funcs(watched_malloc, free);
+	watch.on = true;
+	watch.failed = false;
+}
+
+/* Whether an allocation failed since watch_begin(). */
+static bool watch_end(void)
+{
+	bool failed = watch.failed;
+
+	watch.on = false;
+	watch.failed = false;
+	return failed;
 }
 
 int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret, struct err *err)
 {
-	struct position at = {0};
 	char quoted[LOG_QUOTE_MAX];
 	json_error_t e;
 	json_t *value;
+	int r;
 
-	if (nests_too_deep(text, len, &at))
-		return err_set(err, EBADMSG, "%s:%u:%u: nested deeper than %d levels", what,
-			       at.line, at.column, JSON_NESTING_MAX);
+	r = check_shape(text, len, what, err);
+	if (r < 0)
+		return r;
+	watch_begin();
 	value = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
-	/* jansson 2.14 leaves the text empty when an allocation failed, and the code at anything.
-	 */
-	if (value == NULL && e.text[0] == '\0')
+	if (watch_end()) {
+		json_decref(value);
 		return err_set(err, ENOMEM, "%s: out of memory", what);
+	}
 	if (value == NULL)
 		return err_set(err, EBADMSG, "%s:%d:%d: %s", what, e.line > 0 ? e.line : 1,
 			       e.column > 0 ? e.column : 1, log_quote(quoted, e.text));
 	*ret = value;
 	return 0;
+}
+
+static char *text_of(const json_t *value, size_t flags, size_t *ret_len)
+{
+	char *text;
+
+	watch_begin();
+	text = json_dumps(value, flags | JSON_ENCODE_ANY);
+	if (watch_end()) {
+		free(text);
+		return NULL;
+	}
+	if (text != NULL && ret_len != NULL)
+		*ret_len = strlen(text);
+	return text;
+}
+
+char *json_text(const json_t *value, size_t *ret_len)
+{
+	return text_of(value, JSON_COMPACT, ret_len);
+}
+
+char *json_text_lines(const json_t *value, size_t *ret_len)
+{
+	return text_of(value, JSON_INDENT(1) | JSON_SORT_KEYS, ret_len);
 }
 
 int json_fail(struct json_object *o, const char *key, const char *fmt, ...)
@@ -195,6 +280,11 @@ json_t *json_take_array(struct json_object *o, const char *key, size_t max_len)
 json_t *json_take_object(struct json_object *o, const char *key)
 {
 	return checked_object(o, key, take_required(o, key, "an object"));
+}
+
+json_t *json_take_value(struct json_object *o, const char *key)
+{
+	return take_required(o, key, "a value");
 }
 
 const char *json_may_string(struct json_object *o, const char *key, size_t max_len)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Strict JSON from outside, on jansson: duplicate keys, trailing data, NUL, bad UTF-8 and nesting
- * above JSON_NESTING_MAX are errors with line and column. Decoders then take members with
- * json_take_*; json_finish() reports members nobody took, so unknown keys are errors.
+ * Strict JSON from outside, on jansson: duplicate keys, trailing data, NUL, bad UTF-8, nesting
+ * above JSON_NESTING_MAX and more than JSON_VALUES_MAX values are errors with line and column.
+ * Decoders then take members with json_take_*; json_finish() reports members nobody took, so
+ * unknown keys are errors.
  */
 #pragma once
 
@@ -14,13 +15,21 @@
 #include <stdint.h>
 
 #define JSON_NESTING_MAX 16
+#define JSON_VALUES_MAX  (4U << 20) /* members and values; a view of 100000 peers has a third */
 
 /*
- * *ret is a new reference. `what` names the document in errors ("view.json"). -EBADMSG, or -ENOMEM;
- * jansson's scanner reports some failed allocations as a bad token, so these are -EBADMSG too.
+ * *ret is a new reference. `what` names the document in errors ("view.json"). -EBADMSG, or -ENOMEM.
  */
 int json_parse_strict(const char *text, size_t len, const char *what, json_t **ret,
 		      struct err *err);
+
+/*
+ * As text on one line without spaces; caller frees. NULL when out of memory: json_dumps() would
+ * return a text with characters missing. ret_len may be NULL.
+ */
+char *json_text(const json_t *value, size_t *ret_len);
+/* The same with a line for each member and sorted keys: files that people look at. */
+char *json_text_lines(const json_t *value, size_t *ret_len);
 
 /*
  * A string of the host's own - a path, a cgroup's name - which may be any bytes: what is not UTF-8
@@ -47,6 +56,8 @@ const char *json_take_string(struct json_object *o, const char *key, size_t max_
 int64_t json_take_int(struct json_object *o, const char *key, int64_t min, int64_t max);
 json_t *json_take_array(struct json_object *o, const char *key, size_t max_len);
 json_t *json_take_object(struct json_object *o, const char *key);
+/* Of any type, null included: the caller looks. */
+json_t *json_take_value(struct json_object *o, const char *key);
 /* Optional members: NULL or the default when absent. JSON null is not absence. */
 const char *json_may_string(struct json_object *o, const char *key, size_t max_len);
 json_t *json_may_array(struct json_object *o, const char *key, size_t max_len);

@@ -101,6 +101,15 @@ char *mem_strndup(const char *s, size_t len)
 	return copy;
 }
 
+void *mem_dup(const void *bytes, size_t len)
+{
+	char *copy = len < SIZE_MAX ? mem_calloc(len + 1, 1) : NULL;
+
+	if (copy != NULL && len > 0)
+		memcpy(copy, bytes, len);
+	return copy;
+}
+
 char *mem_printf(const char *fmt, ...)
 {
 	va_list ap;

@@ -36,12 +36,24 @@ static int unknown_option(const struct parser *p, const char *name)
 	return err_set(p->err, EINVAL, "no option --%s here", log_quote(quoted, name));
 }
 
+static int take_repeated(struct parser *p, size_t i, const char *shown, const char *value)
+{
+	struct args *a = p->args;
+
+	if (a->repeated_count == ARGS_REPEATED_MAX)
+		return err_set(p->err, E2BIG, "%s: at most %d such options", shown,
+			       ARGS_REPEATED_MAX);
+	a->repeated[a->repeated_count].option = i;
+	a->repeated[a->repeated_count++].value = value;
+	return 0;
+}
+
 /* `inline_value` is what stood behind '=' or the letter, or NULL. */
 static int take_option(struct parser *p, size_t i, const char *shown, const char *inline_value)
 {
 	const struct option_spec *spec = &p->specs[i];
 
-	if (p->args->values[i] != NULL)
+	if (p->args->values[i] != NULL && !spec->many)
 		return err_set(p->err, EINVAL, "%s is given twice; once is enough", shown);
 	if (spec->value == NULL) {
 		if (inline_value != NULL)
@@ -54,8 +66,9 @@ static int take_option(struct parser *p, size_t i, const char *shown, const char
 	if (inline_value == NULL || *inline_value == '\0')
 		return err_set(p->err, EINVAL, "%s needs a value: %s %s", shown, shown,
 			       spec->value);
-	p->args->values[i] = inline_value;
-	return 0;
+	if (p->args->values[i] == NULL)
+		p->args->values[i] = inline_value;
+	return spec->many ? take_repeated(p, i, shown, inline_value) : 0;
 }
 
 static int take_long(struct parser *p, const char *word)
@@ -110,4 +123,15 @@ int args_parse(struct args *a, const struct option_spec *specs, size_t count, in
 	while (r == 0 && p.at < argc)
 		argv[a->word_count++] = argv[p.at++];
 	return r;
+}
+
+const char *args_next(const struct args *a, size_t option, size_t *iter)
+{
+	while (*iter < a->repeated_count) {
+		size_t i = (*iter)++;
+
+		if (a->repeated[i].option == option)
+			return a->repeated[i].value;
+	}
+	return NULL;
 }

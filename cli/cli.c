@@ -16,16 +16,17 @@
 #define REASON_MAX 200
 
 const struct verb *const verbs[] = {
-	&verb_status,   &verb_check,   &verb_plan,      &verb_apply,      &verb_confirm,
-	&verb_rollback, &verb_history, &verb_mode,      &verb_identities, &verb_conduits,
-	&verb_flows,    &verb_watch,   &verb_why,       &verb_revoke,     &verb_quarantine,
-	&verb_release,  &verb_doctor,  &verb_inventory, &verb_version,
+	&verb_status,   &verb_check,   &verb_plan,    &verb_apply,      &verb_confirm,
+	&verb_rollback, &verb_history, &verb_mode,    &verb_identities, &verb_conduits,
+	&verb_flows,    &verb_watch,   &verb_why,     &verb_revoke,     &verb_quarantine,
+	&verb_release,  &verb_grant,   &verb_suggest, &verb_doctor,     &verb_inventory,
+	&verb_diff,     &verb_keygen,  &verb_sign,    &verb_enroll,     &verb_version,
+	&verb_attest,
 };
 const size_t verb_count = ARRAY_LEN(verbs);
 
 /* Verbs of FORMATS that belong to later releases: known, and refused as such. */
-static const char *const later_verbs[] = {"grant", "suggest", "diff",   "keygen",
-					  "sign",  "enroll",  "attest", "support-bundle"};
+static const char *const later_verbs[] = {"support-bundle"};
 
 enum { COMMON_RUN_DIR, COMMON_OUTPUT, COMMON_HELP, COMMON_COUNT };
 static const struct option_spec common_options[COMMON_COUNT] = {
@@ -169,7 +170,8 @@ static void print_findings(struct cli *c, const json_t *findings)
 	json_decref(object);
 }
 
-int cli_call(struct cli *c, const struct verb *v, json_t *take_args, struct reply *ret)
+int cli_call_as(struct cli *c, const struct verb *v, const char *request, json_t *take_args,
+		struct reply *ret)
 {
 	CLEANUP(closep) int fd = -1;
 	struct err err = {0};
@@ -177,7 +179,7 @@ int cli_call(struct cli *c, const struct verb *v, json_t *take_args, struct repl
 
 	r = client_connect(c->run_dir, &fd, &err);
 	if (r == 0)
-		r = client_exchange(fd, v->name, take_args, ret, &err);
+		r = client_exchange(fd, request, take_args, ret, &err);
 	json_decref(take_args);
 	if (r < 0)
 		return cli_fail(c, v, CLI_FAILED, "%s", err.text);
@@ -187,6 +189,11 @@ int cli_call(struct cli *c, const struct verb *v, json_t *take_args, struct repl
 	r = cli_fail(c, v, (enum cli_exit)ret->exit, "%s", ret->error);
 	reply_done(ret);
 	return r;
+}
+
+int cli_call(struct cli *c, const struct verb *v, json_t *take_args, struct reply *ret)
+{
+	return cli_call_as(c, v, v->name, take_args, ret);
 }
 
 int cli_ask(struct cli *c, const struct verb *v, json_t *take_args, bool verbose)

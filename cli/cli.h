@@ -52,7 +52,8 @@ struct verb {
 extern const struct verb verb_status, verb_check, verb_plan, verb_apply, verb_confirm,
 	verb_rollback, verb_history, verb_mode, verb_identities, verb_conduits, verb_flows,
 	verb_watch, verb_why, verb_revoke, verb_quarantine, verb_release, verb_doctor,
-	verb_inventory, verb_version;
+	verb_inventory, verb_enroll, verb_diff, verb_keygen, verb_sign, verb_version, verb_grant,
+	verb_suggest, verb_attest;
 
 extern const struct verb *const verbs[];
 extern const size_t verb_count;
@@ -74,6 +75,9 @@ int cli_usage(struct cli *c, const struct verb *v, const char *fmt, ...)
 int cli_ask(struct cli *c, const struct verb *v, json_t *take_args, bool verbose);
 /* Asks only; CLI_OK and *ret filled, or an exit code with the error printed. */
 int cli_call(struct cli *c, const struct verb *v, json_t *take_args, struct reply *ret);
+/* The same under another name than the verb's own. */
+int cli_call_as(struct cli *c, const struct verb *v, const char *request, json_t *take_args,
+		struct reply *ret);
 /* Prints a result as table or JSON; returns `code`, or CLI_FAILED when it could not be written. */
 int cli_print(struct cli *c, const struct verb *v, const json_t *result, bool verbose, int code);
 /* run() of a verb without words and options of its own. */

@@ -33,16 +33,38 @@ static int conduit_cmp(const void *a, const void *b)
 	return dx < dy ? -1 : dx > dy;
 }
 
+/* On loopback this host's own kernel knows both ends. */
+static bool is_bare(const json_t *c)
+{
+	const char *assurance = field_text_or(c, "assurance", "none");
+
+	return (str_eq(assurance, "mapped") || str_eq(assurance, "none")) &&
+	       !str_eq(field_text_or(c, "direction", ""), "loopback");
+}
+
+/* The far end of an essential is whoever has the addresses: what it is for says more. */
+static void put_party(struct table *t, const json_t *c, const char *end)
+{
+	const json_t *party = field(c, end);
+	const char *why = field_text(c, "why");
+	char text[PARTY_TEXT_MAX];
+
+	if (why != NULL && str_eq(field_text_or(party, "type", ""), "network"))
+		table_cell(t, why);
+	else
+		table_cell(t, party_format(text, party));
+}
+
 static void put_conduit(struct table *t, const json_t *c, struct wall now)
 {
 	const char *assurance = field_text_or(c, "assurance", "none");
-	bool bare = str_eq(assurance, "mapped") || str_eq(assurance, "none");
-	char from[PARTY_TEXT_MAX], to[PARTY_TEXT_MAX], left[DURATION_TEXT_MAX];
+	bool bare = is_bare(c);
+	char left[DURATION_TEXT_MAX];
 	int64_t ends;
 
 	table_cellf(t, "%lld", (long long)field_int(c, "conduit", 0));
-	table_cell(t, party_format(from, field(c, "from")));
-	table_cell(t, party_format(to, field(c, "to")));
+	put_party(t, c, "from");
+	put_party(t, c, "to");
 	table_cell(t, field_text(c, "service"));
 	table_cell(t, field_text(c, "verdict"));
 	table_cellf(t, "%s%s", assurance, bare ? " !" : "");
@@ -75,7 +97,16 @@ void conduits_table(const json_t *conduits, unsigned margin, struct wall now, st
 	table_done(&t);
 }
 
-static size_t put_zones(const json_t *zones, struct wall now, struct buf *b)
+static bool any_bare(const json_t *conduits)
+{
+	for (size_t i = 0; i < json_array_size(conduits); i++) {
+		if (is_bare(json_array_get(conduits, i)))
+			return true;
+	}
+	return false;
+}
+
+static size_t put_zones(const json_t *zones, struct wall now, struct buf *b, bool *bare)
 {
 	size_t total = 0;
 
@@ -90,15 +121,19 @@ static size_t put_zones(const json_t *zones, struct wall now, struct buf *b)
 		buf_putc(b, '\n');
 		conduits_table(conduits, 2, now, b);
 		total += json_array_size(conduits);
+		*bare |= any_bare(conduits);
 	}
 	return total;
 }
 
+/* Flows on what asks go on as the conduit of whoever was vouched for. */
 static bool is_unused(const json_t *conduit)
 {
 	const json_t *last = field(conduit, "last_used_s");
 
 	return !field_true(conduit, "essential") &&
+	       (!str_eq(field_text_or(conduit, "verdict", ""), "ask") ||
+		str_eq(field_text_or(conduit, "callee", ""), "attested")) &&
 	       (last == NULL ? field_int(conduit, "packets", 0) == 0
 			     : field_int(conduit, "last_used_s", 0) >= UNUSED_S);
 }
@@ -108,17 +143,18 @@ static void render_conduits(const json_t *result, const struct screen *s, struct
 	const json_t *zones = field(result, "zones"), *conduits = field(result, "conduits");
 	size_t count = json_array_size(conduits);
 	int64_t unused = 0;
+	bool bare = any_bare(conduits);
 
 	if (zones != NULL)
-		count = put_zones(zones, s->now, b);
+		count = put_zones(zones, s->now, b, &bare);
 	else
 		conduits_table(conduits, 0, s->now, b);
 	put_count(b, (int64_t)count, "conduit");
 	if (s->verbose)
 		buf_puts(b, " without a packet for that long");
-	buf_puts(b, count > 0 ? ". ! = rests on an address alone." : ".");
 	for (size_t i = 0; i < json_array_size(conduits); i++)
 		unused += is_unused(json_array_get(conduits, i));
+	buf_puts(b, bare ? ". ! = rests on an address alone." : ".");
 	if (!s->verbose && unused > 0)
 		buf_printf(b, " Unused for 30 days: %lld (bailiwick conduits --unused 30d)",
 			   (long long)unused);

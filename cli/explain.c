@@ -2,6 +2,7 @@
 #include "cli/explain.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/zone.h"
 #include "rules/marks.h"
 #include "rules/window.h"
@@ -34,21 +35,22 @@ static int lease_cmp(const void *key, const void *item)
 
 static json_t *conduit_json(const struct generation *g, const struct conduit *c)
 {
-	const struct lease *lease = g->lease_count > 0
-					    ? bsearch(&c->number, g->leases, g->lease_count,
-						      sizeof(*g->leases), lease_cmp)
-					    : NULL;
+	uint32_t mark = c->number | (conduit_is_vouchee(g, c) ? MARK_VOUCHED : 0);
+	const struct lease *lease = g->lease_count > 0 ? bsearch(&mark, g->leases, g->lease_count,
+								 sizeof(*g->leases), lease_cmp)
+						       : NULL;
 	const char *rule = c->rule < g->rule_count ? g->rule_names[c->rule] : NULL;
 	char service[SERVICE_TEXT_MAX], ends[RFC3339_TEXT_MAX];
 
-	return json_pack(
-		"{s:I, s:o, s:o, s:s, s:s?, s:s, s:s, s:s?, s:I, s:I, s:b}", "conduit",
-		(json_int_t)c->number, "from", party_json(&g->parties[c->from]), "to",
-		party_json(&g->parties[c->to]), "service", service_format(service, &c->service),
-		"rule", rule, "verdict", live_name(c->verdict), "assurance",
-		assurance_name((enum assurance)c->assurance), "lease_ends",
-		lease != NULL ? rfc3339_format(ends, lease->end) : NULL, "packets", (json_int_t)0,
-		"bytes", (json_int_t)0, "essential", (c->flags & CONDUIT_ESSENTIAL) != 0);
+	return json_pack("{s:I, s:o, s:o, s:s, s:s?, s:s, s:s, s:s?, s:I, s:I, s:b}", "conduit",
+			 (json_int_t)c->number, "from", party_json(&g->parties[c->from]), "to",
+			 party_json(&g->parties[c->to]), "service",
+			 service_format(service, &c->service), "rule", rule, "verdict",
+			 live_name(c->verdict != LIVE_NONE ? c->verdict : c->vouched), "assurance",
+			 assurance_name((enum assurance)c->assurance), "lease_ends",
+			 lease != NULL ? rfc3339_format(ends, lease->end) : NULL, "packets",
+			 (json_int_t)0, "bytes", (json_int_t)0, "essential",
+			 (c->flags & CONDUIT_ESSENTIAL) != 0);
 }
 
 static int explain_node(const struct offline *o, struct wall now, json_t *rows, struct err *err)
@@ -93,18 +95,25 @@ static void put_window(const struct window *w, struct buf *b)
 		   w->from_min % 60, w->to_min / 60, w->to_min % 60, w->zone);
 }
 
-static void put_conditions(const struct rule *rule, struct buf *b)
+void explain_conditions(const struct rule *rule, struct buf *b)
 {
-	char text[RFC3339_TEXT_MAX];
+	char text[RFC3339_TEXT_MAX], duration[DURATION_TEXT_MAX];
 
 	buf_puts(b, assurance_name(rule->assurance));
-	if (rule->assurance != ASSURANCE_MAPPED)
-		buf_printf(b, "; unavailable: %s",
-			   rule->on_unavailable == ON_UNAVAILABLE_ALLOW ? "allow" : "deny");
+	if (rule->callee_attested)
+		buf_puts(b, "; callee: attested");
+	if (rule->assurance != ASSURANCE_MAPPED || rule->callee_attested)
+		buf_puts(b, rule->on_unavailable == ON_UNAVAILABLE_ALLOW ? "; unavailable: allow"
+									 : "");
 	if (rule->has_expires)
 		buf_printf(b, "; until %s", rfc3339_format(text, rule->expires));
 	if (rule->has_window)
 		put_window(&rule->window, b);
+	if (rule->grantable)
+		buf_printf(b, "; only by a grant, at most %s",
+			   duration_format(duration, rule->grant_max_s));
+	if (rule->on_stale == ON_STALE_END)
+		buf_puts(b, "; ends when the mapping is stale");
 	if (rule->observe)
 		buf_puts(b, "; mode observe");
 }
@@ -116,7 +125,7 @@ static int rule_state(const struct rule *rule, struct wall now, struct rule_stat
 	struct wall change;
 	int r = 0;
 
-	put_conditions(rule, &s->conditions);
+	explain_conditions(rule, &s->conditions);
 	if (rule->has_window)
 		r = window_state(&rule->window, zone_local_time(), now, &open, &change);
 	if (r < 0)
@@ -128,6 +137,8 @@ static int rule_state(const struct rule *rule, struct wall now, struct rule_stat
 		s->verdict = "lease_ended";
 	else if (!open)
 		s->verdict = "outside_window";
+	else if (rule->grantable)
+		s->verdict = "not_granted";
 	else
 		s->verdict = rule->has_expires || rule->has_window ? "leased" : "accept";
 	return 0;
@@ -148,17 +159,21 @@ static json_t *ref_json(const struct policy *p, const struct party_ref *ref)
 static int explain_pair(const struct policy *p, const struct rule *rule, const struct rule_state *s,
 			const struct party_ref *from, const struct party_ref *to, json_t *rows)
 {
+	/* Whatever the rule says, the called identity's floor closes it. */
+	bool too_little = to->kind == PARTY_IDENTITY &&
+			  p->identities[to->index].min_assurance > rule->assurance;
 	char service[SERVICE_TEXT_MAX];
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < rule->service_count; i++)
 		r = json_array_append_new(
-			rows, json_pack("{s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "from",
-					ref_json(p, from), "to", ref_json(p, to), "service",
-					service_format(service, &rule->services[i]), "rule",
-					rule->name, "verdict", s->verdict, "assurance",
-					assurance_name(rule->assurance), "conditions",
-					s->conditions.data));
+			rows,
+			json_pack("{s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "from", ref_json(p, from),
+				  "to", ref_json(p, to), "service",
+				  service_format(service, &rule->services[i]), "rule", rule->name,
+				  "verdict", too_little ? "min_assurance" : s->verdict, "assurance",
+				  assurance_name(rule->assurance), "conditions",
+				  s->conditions.data));
 	return r;
 }
 

@@ -2,6 +2,7 @@
 /* What a policy opens, without an agent: conduits of the view's node, or pairs of identities. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "cli/offline.h"
@@ -16,3 +17,6 @@
  * per rule, party pair and service, {from, to, service, rule, verdict, assurance, conditions}.
  */
 int explain_json(const struct offline *o, struct wall now, json_t **ret, struct err *err);
+
+/* Under which conditions a rule opens anything: "attested; unavailable: allow; until ...". */
+void explain_conditions(const struct rule *rule, struct buf *b);

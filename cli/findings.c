@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/findings.h"
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/screen.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- rendering ---- */
 
@@ -160,109 +155,4 @@ json_t *findings_json(const struct policy *p)
 		return result;
 	json_decref(result);
 	return NULL;
-}
-
-/* ---- files ---- */
-
-void policy_files_done(struct policy_files *f)
-{
-	for (size_t i = 0; i < f->count; i++) {
-		free(f->entries[i].path);
-		free(f->entries[i].text);
-	}
-	free(f->entries);
-	*f = (struct policy_files){0};
-}
-
-static int add_file(struct policy_files *f, const char *path, struct err *err)
-{
-	CLEANUP(freep) char *copy = mem_strdup(path);
-	CLEANUP(freep) char *text = NULL;
-	const char *slash;
-	size_t len;
-	int r;
-
-	r = copy != NULL ? vec_grow(&f->entries, &f->cap, f->count + 1, sizeof(*f->entries),
-				    POLICY_FILES_MAX)
-			 : -ENOMEM;
-	if (r < 0)
-		return err_set(err, -r, "%s: %s", path,
-			       r == -E2BIG ? "too many files" : strerror(-r));
-	r = file_read(AT_FDCWD, path, POLICY_TEXT_MAX - f->total, &text, &len, err);
-	if (r < 0)
-		return r;
-	slash = strrchr(copy, '/');
-	f->total += len;
-	f->entries[f->count++] =
-		(struct policy_file){.path = TAKE_PTR(copy), .text = TAKE_PTR(text), .len = len};
-	f->entries[f->count - 1].name = slash != NULL ? slash + 1 : f->entries[f->count - 1].path;
-	return 0;
-}
-
-static int is_yaml(const struct dirent *e)
-{
-	return e->d_name[0] != '.' && str_ends(e->d_name, ".yaml");
-}
-
-static int add_directory(struct policy_files *f, const char *dir, struct err *err)
-{
-	struct dirent **names = NULL;
-	int count = scandir(dir, &names, is_yaml, alphasort), r = 0;
-
-	if (count < 0)
-		return err_set(err, errno, "%s: %s", dir, strerror(errno));
-	for (int i = 0; i < count; i++) {
-		CLEANUP(freep) char *path = mem_printf("%s/%s", dir, names[i]->d_name);
-
-		if (r == 0)
-			r = path != NULL ? add_file(f, path, err)
-					 : err_set(err, ENOMEM, "out of memory");
-		free(names[i]);
-	}
-	free(names);
-	if (r == 0 && count == 0)
-		r = err_set(err, ENOENT, "%s: no policy here; files named *.yaml would be right",
-			    dir);
-	return r;
-}
-
-int policy_files_read(struct policy_files *f, const char *path, struct err *err)
-{
-	CLEANUP(freep) char *below = NULL;
-	struct stat st;
-	size_t len = strlen(path);
-
-	if (stat(path, &st) < 0)
-		return err_set(err, errno, "%s: %s", path, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		return add_file(f, path, err);
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	below = mem_printf("%.*s/policy", (int)len, path);
-	if (below == NULL || len > PATH_MAX)
-		return err_set(err, ENOMEM, "out of memory");
-	if (stat(below, &st) == 0 && S_ISDIR(st.st_mode))
-		return add_directory(f, below, err);
-	below[len] = '\0';
-	return add_directory(f, below, err);
-}
-
-int policy_files_check(const struct policy_files *f, enum policy_names names, struct wall now,
-		       struct policy **ret, struct err *err)
-{
-	/* No peer's agent can vouch in this release, so nothing between nodes may ask for it. */
-	static const struct policy_features features = {.attested = false};
-	CLEANUP(policy_freep) struct policy *p = policy_new();
-	int r = p != NULL ? 0 : -ENOMEM;
-
-	for (size_t i = 0; r == 0 && i < f->count; i++)
-		r = policy_add_text(
-			p, names == POLICY_BY_NAME ? f->entries[i].name : f->entries[i].path,
-			f->entries[i].text, f->entries[i].len);
-	if (r == 0)
-		r = policy_finish(p, &features, now);
-	if (r < 0 && r != -EINVAL)
-		return err_set(err, -r, "policy: %s", strerror(-r));
-	*ret = TAKE_PTR(p);
-	return r;
 }

@@ -10,7 +10,7 @@ static const struct column columns[] = {
 	{"FROM", COLUMN_LEFT, CUT_END, 8},      {"TO", COLUMN_LEFT, CUT_END, 8},
 	{"SOURCE", COLUMN_LEFT, CUT_BEGIN, 21}, {"DESTINATION", COLUMN_LEFT, CUT_BEGIN, 21},
 	{"PACKETS", COLUMN_RIGHT, CUT_END, 0},  {"BYTES", COLUMN_RIGHT, CUT_END, 0},
-	{"STATE", COLUMN_LEFT, CUT_END, 5},
+	{"STATE", COLUMN_LEFT, CUT_END, 9}, /* "closing !" whole */
 };
 
 /* TCP states of conntrack, as far as they matter to somebody who reads a list of flows. */
@@ -26,6 +26,33 @@ static const char *state_word(const char *state)
 	    str_eq(state, "TIME_WAIT"))
 		return "closing";
 	return state;
+}
+
+/* Whether the far end is known by its address alone, as far as the agent says. */
+static bool is_bare(const json_t *flow)
+{
+	const char *assurance = field_text(flow, "assurance");
+
+	return str_eq(assurance, "mapped") || str_eq(assurance, "none");
+}
+
+static void put_state(struct table *t, const json_t *flow)
+{
+	const char *state = state_word(field_text(flow, "state"));
+
+	if (is_bare(flow))
+		table_cellf(t, "%s !", state != NULL && *state != '\0' ? state : "-");
+	else
+		table_cell(t, state);
+}
+
+/* No flow is without a packet: the kernel does not count (net.netfilter.nf_conntrack_acct). */
+static void put_counted(struct table *t, int64_t n)
+{
+	if (n > 0)
+		table_count(t, n);
+	else
+		table_cell(t, NULL);
 }
 
 void flows_table(const json_t *flows, struct buf *b)
@@ -47,9 +74,9 @@ void flows_table(const json_t *flows, struct buf *b)
 		table_cell(&t, party_format(party, field(f, "to")));
 		table_cell(&t, field_text(f, "src"));
 		table_cell(&t, field_text(f, "dst"));
-		table_count(&t, field_int(f, "packets", 0));
-		table_count(&t, field_int(f, "bytes", 0));
-		table_cell(&t, state_word(field_text(f, "state")));
+		put_counted(&t, field_int(f, "packets", 0));
+		put_counted(&t, field_int(f, "bytes", 0));
+		put_state(&t, f);
 	}
 	table_print(&t, 0, b);
 	table_done(&t);
@@ -76,13 +103,16 @@ void cut_render(const json_t *result, struct buf *b)
 static void render_flows(const json_t *result, const struct screen *s, struct buf *b)
 {
 	const json_t *flows = field(result, "flows");
+	bool bare = false;
 
 	(void)s;
 	flows_table(flows, b);
 	put_count(b, total_of(result, "total", flows), "flow");
 	if (total_of(result, "total", flows) > (int64_t)json_array_size(flows))
 		buf_printf(b, ", %zu listed", json_array_size(flows));
-	buf_puts(b, ".\n");
+	for (size_t i = 0; i < json_array_size(flows) && !bare; i++)
+		bare = is_bare(json_array_get(flows, i));
+	buf_puts(b, bare ? ". ! = the far end is known by its address alone.\n" : ".\n");
 }
 
 const struct verb verb_flows = {

@@ -25,13 +25,12 @@ static void put_identity(struct table *t, const json_t *identity, const json_t *
 {
 	CLEANUP(buf_done) struct buf addresses = {0};
 	int64_t uid = field_int(workload, "uid", -1);
+	char where[WHERE_TEXT_MAX];
 
 	put_addresses(field(identity, "addresses"), &addresses);
 	table_cell(t, first ? field_text_or(identity, "name", "-") : "\"");
 	table_cell(t, first ? field_text(identity, "identity") : "\"");
-	table_cell(t, workload != NULL
-			      ? field_text_or(workload, "unit", field_text(workload, "cgroup"))
-			      : "(no process here)");
+	table_cell(t, workload != NULL ? where_format(where, workload) : "(no process here)");
 	if (uid >= 0)
 		table_cellf(t, "%lld", (long long)uid);
 	else

@@ -14,6 +14,7 @@ static const struct column columns[] = {
 static void render_inventory(const json_t *result, const struct screen *s, struct buf *b)
 {
 	const json_t *listeners = field(result, "listeners");
+	char where[WHERE_TEXT_MAX];
 	int64_t unclaimed = 0;
 	struct table t;
 
@@ -27,7 +28,7 @@ static void render_inventory(const json_t *result, const struct screen *s, struc
 		table_cell(&t, field_text(l, "address"));
 		table_cellf(&t, "%lld", (long long)field_int(l, "port", 0));
 		table_cell(&t, field_text_or(l, "identity", "unclaimed"));
-		table_cell(&t, field_text_or(l, "unit", field_text(l, "cgroup")));
+		table_cell(&t, where_format(where, l));
 		if (field(l, "uid") != NULL)
 			table_cellf(&t, "%lld", (long long)field_int(l, "uid", 0));
 		else

@@ -18,6 +18,7 @@
 void offline_done(struct offline *o)
 {
 	policy_files_done(&o->files);
+	source_done(&o->source);
 	policy_free(o->policy);
 	view_free(o->view);
 	free(o->addresses);
@@ -70,16 +71,30 @@ static int read_view(struct offline *o, const char *dir, struct err *err)
 	return r < 0 ? err_set(err, -r, "%s: too many addresses", path) : 0;
 }
 
+int offline_add(struct offline *o, const char *word, const struct keyring *trust, struct err *err)
+{
+	int r;
+
+	if (o->source.is_signed && source_is_signed(word))
+		return err_set(err, EINVAL,
+			       "%s: a second signed tree; each is a policy of its own, so one at a "
+			       "time would be right",
+			       word);
+	r = source_read(&o->source, word, trust, &o->files, err);
+	return r < 0 || o->view != NULL ? r : read_view(o, word, err);
+}
+
+int offline_check(struct offline *o, enum policy_names names, struct wall now, struct err *err)
+{
+	return policy_files_check(&o->files, names, now, &o->policy, err);
+}
+
 int offline_read(struct offline *o, const char *path, enum policy_names names, struct wall now,
 		 struct err *err)
 {
-	int r = policy_files_read(&o->files, path, err);
+	int r = offline_add(o, path, NULL, err);
 
-	if (r == 0)
-		r = read_view(o, path, err);
-	if (r == 0)
-		r = policy_files_check(&o->files, names, now, &o->policy, err);
-	return r;
+	return r < 0 ? r : offline_check(o, names, now, err);
 }
 
 void offline_input(const struct offline *o, struct wall now, struct compile_input *ret)

@@ -7,7 +7,8 @@
 
 #include "base/addr.h"
 #include "base/err.h"
-#include "cli/findings.h"
+#include "cli/policy_files.h"
+#include "cli/source.h"
 #include "rules/compile.h"
 #include "rules/policy.h"
 #include "rules/view.h"
@@ -20,14 +21,19 @@ struct offline {
 	struct view *view;      /* NULL: there is no view.json */
 	struct addr *addresses; /* of the view's own node */
 	size_t address_count;
+	struct source source; /* where a word was a signed tree */
 };
 
 void offline_done(struct offline *o);
 
 /*
- * Reads DIR as policy_files_read() does, and DIR/view.json. -EINVAL with o->policy set: its
- * findings hold errors.
+ * Adds what a word names (cli/source.h; trust may be NULL) and, unless there is a view already,
+ * DIR/view.json. One signed tree only. Errors as source_read().
  */
+int offline_add(struct offline *o, const char *word, const struct keyring *trust, struct err *err);
+/* -EINVAL with o->policy set: its findings hold errors. */
+int offline_check(struct offline *o, enum policy_names names, struct wall now, struct err *err);
+/* Both, for one word. */
 int offline_read(struct offline *o, const char *path, enum policy_names names, struct wall now,
 		 struct err *err);
 

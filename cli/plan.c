@@ -117,7 +117,7 @@ json_t *plan_files(struct cli *c, const struct verb *v, const char *path, int *r
 	json_t *args;
 	int r;
 
-	r = policy_files_read(&files, path, &err);
+	r = policy_files_read(&files, path, false, &err);
 	if (r == 0)
 		r = policy_files_check(&files, POLICY_BY_PATH, c->now, &policy, &err);
 	if (policy == NULL) {

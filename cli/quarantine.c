@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cli/quarantine.h"
+#include "cli/cli.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "cli/cli.h"
 #include "cli/flows.h"
 
-json_t *quarantine_args(struct cli *c, const struct verb *v, const struct args *a, size_t reason,
-			int *ret_exit)
+/* The request's arguments, or NULL with *ret_exit set and the error printed. */
+static json_t *take_words(struct cli *c, const struct verb *v, const struct args *a, size_t reason,
+			  int *ret_exit)
 {
 	char quoted[LOG_QUOTE_MAX];
 	json_t *args;
 
 	if (!str_eq(a->words[0], "identity")) {
-		*ret_exit = cli_usage(c, v, "cannot %s a '%s'; '%s identity PATH' would be right",
-				      v->name, log_quote(quoted, a->words[0]), v->name);
+		*ret_exit =
+			cli_usage(c, v,
+				  "cannot quarantine a '%s'; 'quarantine identity PATH' would be "
+				  "right",
+				  log_quote(quoted, a->words[0]));
 		return NULL;
 	}
 	args = json_pack("{s:s}", "identity", a->words[1]);
@@ -53,7 +56,7 @@ static const struct option_spec options[] = {
 static int run(struct cli *c, const struct verb *v, const struct args *a)
 {
 	int r;
-	json_t *args = quarantine_args(c, v, a, OPTION_REASON, &r);
+	json_t *args = take_words(c, v, a, OPTION_REASON, &r);
 
 	if (args == NULL)
 		return r;

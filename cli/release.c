@@ -3,16 +3,24 @@
 
 #include "base/mem.h"
 #include "cli/flows.h"
-#include "cli/quarantine.h"
+#include "cli/revoke.h"
 
 static void render_release(const json_t *result, const struct screen *s, struct buf *b)
 {
+	const char *note = field_text(result, "note");
+
 	(void)s;
 	if (field_count(result, "cut") > 0) {
 		cut_render(result, b);
 		buf_puts(b, "; ");
 	}
-	buf_puts(b, "released: policy decides again.\n");
+	if (note == NULL) {
+		buf_puts(b, "released: policy decides again.\n");
+		return;
+	}
+	buf_puts(b, "released here; ");
+	put_clean(b, note);
+	buf_puts(b, ".\n");
 }
 
 enum { OPTION_REASON };
@@ -23,15 +31,15 @@ static const struct option_spec options[] = {
 static int run(struct cli *c, const struct verb *v, const struct args *a)
 {
 	int r;
-	json_t *args = quarantine_args(c, v, a, OPTION_REASON, &r);
+	json_t *args = revoke_args(c, v, a, OPTION_REASON, &r);
 
 	return args != NULL ? cli_ask(c, v, args, false) : r;
 }
 
 const struct verb verb_release = {
 	.name = "release",
-	.words = "identity PATH --reason TEXT",
-	.summary = "end a quarantine",
+	.words = "rule|identity|label|conduit NAME --reason TEXT",
+	.summary = "end a quarantine or a revocation",
 	.options = options,
 	.option_count = ARRAY_LEN(options),
 	.words_min = 2,

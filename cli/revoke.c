@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cli/cli.h"
+#include "cli/revoke.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "cli/cli.h"
 #include "cli/flows.h"
 #include "rules/numbers.h"
 #include "rules/policy.h"
@@ -47,30 +48,46 @@ static int check_name(struct cli *c, const struct verb *v, const char *kind, con
 	return 0;
 }
 
-static int run(struct cli *c, const struct verb *v, const struct args *a)
+json_t *revoke_args(struct cli *c, const struct verb *v, const struct args *a, size_t reason,
+		    int *ret_exit)
 {
 	const char *kind = a->words[0];
 	char quoted[LOG_QUOTE_MAX];
 	json_t *args;
 	size_t i = 0;
-	int r;
 
 	while (i < ARRAY_LEN(kinds) && !str_eq(kinds[i], kind))
 		i++;
-	if (i == ARRAY_LEN(kinds))
-		return cli_usage(c, v,
-				 "cannot revoke a '%s'; rule, identity, label or conduit would "
-				 "be right",
-				 log_quote(quoted, kind));
-	r = check_name(c, v, kind, a->words[1]);
-	if (r != 0)
-		return r;
+	if (i == ARRAY_LEN(kinds)) {
+		*ret_exit = cli_usage(c, v,
+				      "cannot %s a '%s'; rule, identity, label or conduit would "
+				      "be right",
+				      v->name, log_quote(quoted, kind));
+		return NULL;
+	}
+	*ret_exit = check_name(c, v, kind, a->words[1]);
+	if (*ret_exit != 0)
+		return NULL;
 	args = json_pack("{s:s, s:s}", "kind", kind, "name", a->words[1]);
+	if (args == NULL) {
+		*ret_exit = cli_usage(c, v, "name: not valid UTF-8");
+		return NULL;
+	}
+	*ret_exit = cli_take_reason(c, v, a, reason, true, args);
+	if (*ret_exit == 0)
+		return args;
+	json_decref(args);
+	return NULL;
+}
+
+static int run(struct cli *c, const struct verb *v, const struct args *a)
+{
+	int r;
+	json_t *args = revoke_args(c, v, a, OPTION_REASON, &r);
+
 	if (args == NULL)
-		return cli_usage(c, v, "name: not valid UTF-8");
-	r = cli_take_reason(c, v, a, OPTION_REASON, true, args);
-	if (r == 0)
-		r = cli_take_duration(c, v, a, OPTION_FOR, args, "for_s");
+		return r;
+	r = cli_take_duration(c, v, a, OPTION_FOR, args, "for_s");
 	if (r == 0)
 		return cli_ask(c, v, args, false);
 	json_decref(args);

@@ -11,7 +11,7 @@ static void render_rollback(const json_t *result, const struct screen *s, struct
 const struct verb verb_rollback = {
 	.name = "rollback",
 	.words = "",
-	.summary = "drop the policy that is on trial, or return to the one before",
+	.summary = "drop the policy that is on trial at once",
 	.run = cli_run_plain,
 	.render = render_rollback,
 };

@@ -10,10 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIELD_NAME_MAX 64
-#define MINUTE_S       60
-#define HOUR_S         3600
-#define DAY_S          86400
+#define FIELD_NAME_MAX  64
+#define CONTAINER_SHOWN 12 /* as the runtimes themselves print ids */
+#define STATE_WIDTH     6
+#define NAME_WIDTH_MAX  24 /* longer names of checks have the line to themselves */
+#define MINUTE_S        60
+#define HOUR_S          3600
+#define DAY_S           86400
+#define MS_US           1000
+#define S_US            1000000
 
 const json_t *field(const json_t *object, const char *path)
 {
@@ -123,6 +128,20 @@ const char *age_format(char buf[AGE_TEXT_MAX], int64_t seconds)
 	return buf;
 }
 
+/* Rounded to the nearest tenth. */
+const char *microseconds_format(char buf[MICROSECONDS_TEXT_MAX], int64_t us)
+{
+	int64_t unit = us < S_US - MS_US / 20 ? MS_US : S_US,
+		tenths = (us + unit / 20) / (unit / 10);
+
+	if (us < MS_US / 10)
+		(void)snprintf(buf, MICROSECONDS_TEXT_MAX, "%" PRId64 " us", us > 0 ? us : 0);
+	else
+		(void)snprintf(buf, MICROSECONDS_TEXT_MAX, "%" PRId64 ".%" PRId64 " %s",
+			       tenths / 10, tenths % 10, unit == MS_US ? "ms" : "s");
+	return buf;
+}
+
 void put_count(struct buf *b, int64_t n, const char *noun)
 {
 	char text[COUNT_TEXT_MAX];
@@ -190,6 +209,23 @@ const char *party_format_with(char buf[PARTY_TEXT_MAX], const json_t *party, con
 const char *party_format(char buf[PARTY_TEXT_MAX], const json_t *party)
 {
 	return party_format_with(buf, party, "@");
+}
+
+const char *endpoint_format(char buf[ENDPOINT_TEXT_MAX], const char *address, int64_t port)
+{
+	(void)snprintf(buf, ENDPOINT_TEXT_MAX, strchr(address, ':') ? "[%.64s]:%d" : "%.64s:%d",
+		       address, (int)port);
+	return buf;
+}
+
+const char *where_format(char buf[WHERE_TEXT_MAX], const json_t *process)
+{
+	const char *container = field_text_or(process, "container", NULL);
+
+	if (container == NULL)
+		return field_text_or(process, "unit", field_text(process, "cgroup"));
+	(void)snprintf(buf, WHERE_TEXT_MAX, "%.*s (container)", CONTAINER_SHOWN, container);
+	return buf;
 }
 
 /* ---- key-value lines ---- */
@@ -280,4 +316,31 @@ void pairs_put(const struct pairs *p, const char *key, const char *fmt, ...)
 		p->b->r = clean.r;
 	else
 		put_wrapped(p->b, clean.data, p->indent, (unsigned)key_width);
+}
+
+static unsigned name_width(const json_t *checks)
+{
+	size_t widest = 0;
+
+	for (size_t i = 0; i < json_array_size(checks); i++) {
+		const char *name = field_text_or(json_array_get(checks, i), "name", "-");
+		size_t width = width_of(name, strlen(name));
+
+		if (width > widest && width <= NAME_WIDTH_MAX)
+			widest = width;
+	}
+	return (unsigned)widest;
+}
+
+struct pairs checks_pairs(const json_t *checks, struct buf *b)
+{
+	return (struct pairs){b, STATE_WIDTH + name_width(checks) + 2};
+}
+
+void check_put(const struct pairs *p, const char *state, const json_t *check)
+{
+	CLEANUP(freep)
+	char *key = mem_printf("%-*s%s", STATE_WIDTH, state, field_text_or(check, "name", "-"));
+
+	pairs_put(p, key != NULL ? key : "-", "%s", field_text_or(check, "detail", "-"));
 }

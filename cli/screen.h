@@ -44,6 +44,9 @@ bool field_seconds_until(const json_t *object, const char *path, struct wall now
 const char *count_format(char buf[COUNT_TEXT_MAX], int64_t n); /* "48,112" */
 #define AGE_TEXT_MAX 32
 const char *age_format(char buf[AGE_TEXT_MAX], int64_t seconds); /* "2 s", "41 min", "3 d 04 h" */
+#define MICROSECONDS_TEXT_MAX 32
+/* "0.3 ms", "41 us", "1.2 s" */
+const char *microseconds_format(char buf[MICROSECONDS_TEXT_MAX], int64_t us);
 /* "1 conduit", "5 conduits": noun gets an s unless n is 1. */
 void put_count(struct buf *b, int64_t n, const char *noun);
 /* Text with control characters and bytes that are not UTF-8 as '?'. */
@@ -60,6 +63,14 @@ const char *party_format(char buf[PARTY_TEXT_MAX], const json_t *party);
 /* The same with another separator between name and node: " at ". */
 const char *party_format_with(char buf[PARTY_TEXT_MAX], const json_t *party, const char *separator);
 
+#define ENDPOINT_TEXT_MAX 128
+/* "10.77.0.21:7113", "[fd00::1]:7113" */
+const char *endpoint_format(char buf[ENDPOINT_TEXT_MAX], const char *address, int64_t port);
+
+#define WHERE_TEXT_MAX 4200
+/* Where a process runs: its container, unit, or process group; NULL where none is told. */
+const char *where_format(char buf[WHERE_TEXT_MAX], const json_t *process);
+
 /* ---- key-value lines ---- */
 
 struct pairs {
@@ -69,6 +80,13 @@ struct pairs {
 /* Wrapped at spaces; continuation lines begin at the indent. An empty value prints nothing. */
 void pairs_put(const struct pairs *p, const char *key, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* ---- checks: what was looked at, how it came out, what was found ---- */
+
+/* For an array of checks with `name` and `detail`: details begin in one column. */
+struct pairs checks_pairs(const json_t *checks, struct buf *b);
+/* state: a word of at most five letters. */
+void check_put(const struct pairs *p, const char *state, const json_t *check);
 
 /* ---- tables ---- */
 

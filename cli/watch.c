@@ -11,6 +11,7 @@
 
 #define TIME_AT  11 /* of "2026-11-21T14:02:11Z" */
 #define TIME_LEN 8
+#define REFUSED  "attest_refused:"
 
 /* Streams cannot look ahead, so columns are as wide as the usual content. */
 enum { WIDTH_DECISION = 10, WIDTH_PARTY = 21, WIDTH_SERVICE = 10 };
@@ -47,7 +48,10 @@ static void put_why(struct buf *b, const json_t *record, size_t width)
 	CLEANUP(buf_done) struct buf text = {0};
 
 	buf_init(&text, SCREEN_TEXT_MAX);
-	if (!str_eq(reason, "permitted") || rule == NULL)
+	/* The word behind the colon tells more, and there is no room for both. */
+	if (str_starts(reason, REFUSED) && reason[strlen(REFUSED)] != '\0')
+		buf_printf(&text, "attest:%s ", reason + strlen(REFUSED));
+	else if (!str_eq(reason, "permitted") || rule == NULL)
 		buf_printf(&text, "%s ", reason);
 	if (rule != NULL)
 		buf_printf(&text, "%s ", rule);
@@ -65,14 +69,27 @@ static void put_why(struct buf *b, const json_t *record, size_t width)
 	}
 }
 
+/* With ! for what was let through and rests on an address alone, as in the other screens. */
+static const char *decision_word(const json_t *record)
+{
+	const char *decision = field_text_or(record, "decision", "?");
+	const char *assurance = field_text_or(record, "assurance", "");
+
+	if (str_eq(decision, "would_deny"))
+		return "would deny";
+	if (str_eq(decision, "allowed") &&
+	    (str_eq(assurance, "mapped") || str_eq(assurance, "none")))
+		return "allowed !";
+	return decision;
+}
+
 void watch_render(const json_t *record, struct buf *b)
 {
-	const char *when = field_text_or(record, "time", ""), *decision;
+	const char *when = field_text_or(record, "time", "");
 
 	when = strlen(when) >= TIME_AT + TIME_LEN ? when + TIME_AT : "--:--:--";
 	buf_printf(b, "%.*s ", TIME_LEN, when);
-	decision = field_text_or(record, "decision", "?");
-	put_column(b, str_eq(decision, "would_deny") ? "would deny" : decision, WIDTH_DECISION);
+	put_column(b, decision_word(record), WIDTH_DECISION);
 	buf_putc(b, ' ');
 	put_party(b, field(record, "from"));
 	buf_puts(b, " > ");

@@ -81,6 +81,84 @@ static void put_nearest(const json_t *r, const struct pairs *p)
 			  fails != NULL ? fails : "");
 }
 
+/* Which check failed, on which host. */
+static void put_failed(const json_t *r, const struct pairs *p)
+{
+	const char *check = field_text(r, "failed.check"), *where = field_text(r, "failed.node");
+
+	if (check != NULL)
+		pairs_put(p, "failed", "%s, %s%s: %s", check, where != NULL ? "on " : "here",
+			  where != NULL ? where : "", field_text_or(r, "failed.detail", "-"));
+}
+
+static void put_digest(const json_t *e, const char *key, const char *word, struct buf *b)
+{
+	const char *digest = field_text(e, key);
+
+	if (digest != NULL)
+		buf_printf(b, ", %s %s", word, digest);
+}
+
+/* "pay-1 answered ok in 0.2 ms: spiffe://..., unit settlement.service (tuple, syn_sent)" */
+static void put_answer(const json_t *e, struct buf *b)
+{
+	const char *status = field_text(e, "status"), *id = field_text(e, "spiffe_id");
+	const char *unit = field_text(e, "unit"), *container = field_text(e, "container_id");
+	int64_t rtt = field_int(e, "rtt_us", 0), held = field_int(e, "held_us", 0);
+	char took[MICROSECONDS_TEXT_MAX];
+
+	buf_puts(b, field_text_or(e, "node", "?"));
+	if (status != NULL)
+		buf_printf(b, " answered %s", status);
+	else
+		buf_puts(b, " gave no answer");
+	if (status != NULL && rtt > 0)
+		buf_printf(b, " in %s", microseconds_format(took, rtt));
+	if (held > 0)
+		buf_printf(b, ", held for %s", microseconds_format(took, held));
+	if (id != NULL)
+		buf_printf(b, ": %s", id);
+	if (unit != NULL)
+		buf_printf(b, ", unit %s", unit);
+	if (container != NULL)
+		buf_printf(b, ", container %s", container);
+	put_digest(e, "exe_sha256", "sha256", b);
+	put_digest(e, "fsverity", "fs-verity", b);
+	if (field_text(e, "appraisal") != NULL)
+		buf_printf(b, ", executable %s", field_text(e, "appraisal"));
+}
+
+/* Of a caller on this host that is not measured. */
+static void put_executables(const json_t *r, const struct pairs *p)
+{
+	const json_t *list = field(r, "executables");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *e = json_array_get(list, i);
+
+		pairs_put(p, i == 0 ? "runs" : "", "pid %lld: %s, sha256 %s",
+			  (long long)field_int(e, "pid", 0), field_text_or(e, "exe", "?"),
+			  field_text_or(e, "sha256", "not known"));
+	}
+}
+
+static void put_evidence(const json_t *r, const struct pairs *p)
+{
+	const json_t *e = field(r, "evidence"), *match = field(e, "match");
+	CLEANUP(buf_done) struct buf b = {0};
+
+	if (field_text(e, "node") == NULL)
+		return;
+	buf_init(&b, SCREEN_TEXT_MAX);
+	put_answer(e, &b);
+	if (json_array_size(match) > 0) {
+		buf_puts(&b, " (");
+		put_list(match, &b);
+		buf_puts(&b, ")");
+	}
+	pairs_put(p, "evidence", "%s", b.data);
+}
+
 static void put_seen(const json_t *r, const struct pairs *p)
 {
 	int64_t count = field_int(r, "seen.count", 0);
@@ -102,7 +180,11 @@ static void render_why(const json_t *r, const struct screen *s, struct buf *b)
 
 	put_decision(r, &p);
 	put_because(r, &p);
+	put_failed(r, &p);
+	put_evidence(r, &p);
+	put_executables(r, &p);
 	put_rule(r, s, &p);
+	pairs_put(&p, "asks", "%s", field_text_or(r, "asks", ""));
 	put_nearest(r, &p);
 	buf_init(&list, SCREEN_TEXT_MAX);
 	for (size_t i = 0; i < json_array_size(known); i++) {
@@ -114,6 +196,7 @@ static void render_why(const json_t *r, const struct screen *s, struct buf *b)
 	if (!str_eq(field_text_or(r, "decision", ""), "allowed"))
 		pairs_put(&p, "to allow", "%s",
 			  field_text_or(r, "to_allow", field_text_or(r, "advice", "")));
+	pairs_put(&p, "next", "%s", field_text_or(r, "next", ""));
 	put_seen(r, &p);
 }
 

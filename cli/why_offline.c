@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cli/findings.h"
 #include "cli/offline.h"
+#include "rules/verdict_asks.h"
 #include "rules/verdict_text.h"
 
 #include <errno.h>
@@ -13,10 +14,9 @@
 #include <string.h>
 
 /* Without an agent there is no mode to ask; this one is the usual once enforcement is on. */
-#define MODE_ASSUMED        MODE_SELECTIVE
-#define SUBJECT_MAX         320
-#define ANSWER_TEXT_MAX     4096
-#define NAMES_LOOKED_AT_MAX 4096
+#define MODE_ASSUMED    MODE_SELECTIVE
+#define SUBJECT_MAX     320
+#define ANSWER_TEXT_MAX 4096
 
 /* One end of the question. */
 struct subject_end {
@@ -45,19 +45,12 @@ static bool parse_address(const char *word, struct addr *ret)
 
 static int unknown_subject(const struct policy *p, const char *word, struct err *err)
 {
-	CLEANUP(freep) const char **names = mem_calloc(NAMES_LOOKED_AT_MAX, sizeof(*names));
+	const char *near = policy_nearest_identity(p, word);
 	char quoted[LOG_QUOTE_MAX];
-	const char *near = NULL;
-	size_t count = 0;
 
 	if (policy_find_network(p, word) >= 0)
 		return err_set(err, EINVAL, "%s is a network; an address in it would be right",
 			       log_quote(quoted, word));
-	for (size_t i = 0; names != NULL && i < p->identity_count && count < NAMES_LOOKED_AT_MAX;
-	     i++)
-		names[count++] = p->identities[i].name;
-	if (names != NULL)
-		near = text_nearest(word, names, count);
 	if (near != NULL)
 		return err_set(err, EINVAL, "no identity is called '%s'; did you mean '%s'?",
 			       log_quote(quoted, word), near);
@@ -157,6 +150,40 @@ static json_t *known_json(const struct offline *o, const struct subject_end ends
 	return known;
 }
 
+/* Where the mapping places an identity, if it places it once. */
+static const char *only_node(const struct offline *o, const struct subject_end *e)
+{
+	const char *path, *found = NULL;
+
+	if (e->node != NULL || e->identity < 0 || o->view == NULL)
+		return e->node;
+	path = o->policy->identities[e->identity].path;
+	for (size_t i = 0; i < o->view->placed_count; i++) {
+		if (str_eq(o->view->placed[i].identity, path))
+			found = o->view->node;
+	}
+	for (size_t i = 0; i < o->view->peer_count; i++) {
+		if (!str_eq(o->view->peers[i].identity, path))
+			continue;
+		if (found != NULL && !str_eq(found, o->view->peers[i].node))
+			return NULL;
+		found = o->view->peers[i].node;
+	}
+	return found;
+}
+
+static json_t *asks_json(const struct offline *o, const struct subject_end ends[2],
+			 const struct rule *rule)
+{
+	CLEANUP(buf_done) struct buf b = {0};
+
+	buf_init(&b, ANSWER_TEXT_MAX);
+	if (rule != NULL)
+		verdict_asks(o->policy, rule, ends[0].identity, ends[1].identity,
+			     only_node(o, &ends[0]), only_node(o, &ends[1]), &b);
+	return b.r == 0 && b.len > 0 ? json_string(b.data) : json_null();
+}
+
 static json_t *verdict_json(const struct offline *o, const struct subject_end ends[2],
 			    const struct service *service, const struct verdict *v)
 {
@@ -171,7 +198,7 @@ static json_t *verdict_json(const struct offline *o, const struct subject_end en
 	verdict_to_allow(p, v, &allow);
 	return json_pack(
 		"{s:i, s:s, s:o, s:o, s:s, s:n, s:s?, s:s?, s:o, s:s, s:s, s:s, s:s, s:s, s:o, "
-		"s:s, s:s?}",
+		"s:s, s:s?, s:o}",
 		"version", 1, "decision", decision_name(v->decision), "from", end_json(p, &ends[0]),
 		"to", end_json(p, &ends[1]), "service", service_format(text, service), "conduit",
 		"rule", rule != NULL ? rule->name : NULL, "position",
@@ -179,7 +206,8 @@ static json_t *verdict_json(const struct offline *o, const struct subject_end en
 		"assurance", rule != NULL ? assurance_name(rule->assurance) : "none", "reason",
 		reason_name(v->reason), "mode", mode_name(MODE_ASSUMED), "advice", allow.data,
 		"because", because.data, "known_by", known_json(o, ends), "to_allow", allow.data,
-		"lease_ends", v->lease_end.s != 0 ? rfc3339_format(ends_at, v->lease_end) : NULL);
+		"lease_ends", v->lease_end.s != 0 ? rfc3339_format(ends_at, v->lease_end) : NULL,
+		"asks", asks_json(o, ends, rule));
 }
 
 static int ask_oracle(struct cli *c, const struct verb *v, const struct offline *o,

@@ -63,6 +63,8 @@ void generation_free(struct generation *g)
 	free(g->parties);
 	free(g->conduits);
 	free(g->leases);
+	free(g->links);
+	free(g->contained);
 	free(g->rule_names);
 	free(g->locals);
 	free(g->receivers);
@@ -78,6 +80,15 @@ void generation_freep(struct generation **g)
 	*g = NULL;
 }
 
+void overlay_grant_done(struct overlay_grant *g)
+{
+	free(g->rule);
+	free(g->from);
+	free(g->to);
+	free(g->who);
+	free(g->reason);
+}
+
 void overlay_done(struct overlay *o)
 {
 	for (size_t i = 0; i < o->revoked_count; i++) {
@@ -89,8 +100,11 @@ void overlay_done(struct overlay *o)
 		free(o->quarantined[i].keep);
 		free(o->quarantined[i].reason);
 	}
+	for (size_t i = 0; i < o->grant_count; i++)
+		overlay_grant_done(&o->grants[i]);
 	free(o->revoked);
 	free(o->quarantined);
+	free(o->grants);
 	*o = (struct overlay){0};
 }
 
@@ -146,6 +160,15 @@ static int receiver_cmp(const void *a, const void *b)
 	return x->mark < y->mark ? -1 : x->mark > y->mark;
 }
 
+static int link_cmp(const void *a, const void *b)
+{
+	const struct vouch_link *x = a, *y = b;
+
+	if (x->asked != y->asked)
+		return x->asked < y->asked ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
 static int owner_cmp(const void *a, const void *b)
 {
 	const struct essential_owner *x = a, *y = b;
@@ -173,12 +196,13 @@ static void revoke_conduits(struct compile *c)
 		found = bsearch(&wanted, g->conduits, g->conduit_count, sizeof(wanted),
 				conduit_cmp);
 		if (found && !(found->flags & CONDUIT_ESSENTIAL))
-			found->verdict = LIVE_NONE;
+			compile_close(g, found);
 	}
 	for (size_t i = 0; i < g->lease_count; i++) {
-		const struct conduit *conduit = generation_find(g, g->leases[i].number);
+		uint32_t mark = g->leases[i].number;
+		const struct conduit *conduit = generation_find(g, mark);
 
-		if (conduit && conduit->verdict != LIVE_NONE)
+		if (conduit && conduit_verdict(conduit, mark) != LIVE_NONE)
 			g->leases[kept++] = g->leases[i];
 	}
 	g->lease_count = kept;
@@ -222,6 +246,7 @@ static int finish(struct compile *c)
 	sort_items(g->conduits, g->conduit_count, sizeof(*g->conduits), conduit_cmp);
 	sort_items(g->leases, g->lease_count, sizeof(*g->leases), lease_cmp);
 	sort_items(g->receivers, g->receiver_count, sizeof(*g->receivers), receiver_cmp);
+	sort_items(g->links, g->link_count, sizeof(*g->links), link_cmp);
 	sort_items(g->owners, g->owner_count, sizeof(*g->owners), owner_cmp);
 	r = check_numbers(c);
 	if (r < 0)
@@ -230,6 +255,7 @@ static int finish(struct compile *c)
 	trim(&g->parties, &g->party_cap, g->party_count, sizeof(*g->parties));
 	trim(&g->conduits, &g->conduit_cap, g->conduit_count, sizeof(*g->conduits));
 	trim(&g->leases, &g->lease_cap, g->lease_count, sizeof(*g->leases));
+	trim(&g->links, &g->link_cap, g->link_count, sizeof(*g->links));
 	trim(&g->receivers, &g->receiver_cap, g->receiver_count, sizeof(*g->receivers));
 	return ruleset_sort(g->classify, c->err);
 }

@@ -45,24 +45,40 @@ enum {
 	CONDUIT_IN = 2,
 	CONDUIT_LOOPBACK = 4,
 	CONDUIT_ESSENTIAL = 8,
-	CONDUIT_OBSERVED = 16 /* best rule in observe mode */
+	CONDUIT_OBSERVED = 16,    /* best rule in observe mode */
+	CONDUIT_CALLEE = 32,      /* it asks who listens: `callee: attested` */
+	CONDUIT_ASKED = 64,       /* in this or the other policy: its flows may carry flag bits */
+	CONDUIT_ASK_WATCHED = 128 /* it asks, and a rule in observe mode is among the reasons */
 };
 
 #define RULE_NONE UINT32_MAX
 
-/* 28 bytes; sorted by number. Indices are into the generation. */
+/*
+ * 32 bytes; sorted by number. Indices are into the generation.
+ *
+ * Three verdicts (enum live_verdict, one of the singles), each an element of `live` of its own
+ * (R2): `verdict` what the address alone earns; `vouched` for number|MARK_VOUCHED; `unavailable`
+ * for number|MARK_UNAVAILABLE. At ingress the conduit that asks is that of the node (LIVE_ASK), and
+ * who is vouched for goes on as the conduit of the identity: see generation_vouched(). A conduit
+ * that leaves this host and asks (`callee: attested`) is vouched for as itself.
+ */
 struct conduit {
 	uint32_t number;
 	uint32_t from, to; /* parties */
 	struct service service;
-	uint32_t rule;     /* first by name that holds, or that would; RULE_NONE for essentials */
-	uint8_t verdict;   /* enum live_verdict, one of the singles */
+	uint32_t rule; /* first by name that holds, or that would; RULE_NONE for essentials */
+	uint8_t verdict, vouched, unavailable;
 	uint8_t assurance; /* enum assurance: what the rule asks for */
 	uint8_t flags;
+	/*
+	 * A loopback conduit under the number that the other policy of a probation gives it:
+	 * nothing leads to it, but flows that the other one let begin go on under it.
+	 */
+	bool of_other;
 };
 
 struct lease {
-	uint32_t number;
+	uint32_t number; /* with the flag bits of its mark: each live element may end by itself */
 	struct wall end; /* latest end among the rules that hold now */
 };
 
@@ -73,6 +89,14 @@ struct local_identity {
 	char *path, *name;
 	bool observe;
 	enum deny_answer deny_out, deny_in; /* resolved: never DENY_DEFAULT */
+	bool own_drop_in; /* it says deny_in: drop itself: also to callers that were not vouched for
+			   */
+};
+
+/* Who is vouched for on a flow of conduit `asked` goes on as conduit `number`. */
+struct vouch_link {
+	uint32_t asked, number;
+	uint32_t party; /* the identity */
 };
 
 /*
@@ -95,8 +119,12 @@ struct generation {
 	size_t party_count, party_cap;
 	struct conduit *conduits;
 	size_t conduit_count, conduit_cap;
-	struct lease *leases; /* sorted by number; LEASED or LEASED_WATCHED and open now */
+	struct lease *leases; /* sorted; LEASED or LEASED_WATCHED and open now */
 	size_t lease_count, lease_cap;
+	struct vouch_link *links; /* sorted by asked */
+	size_t link_count, link_cap;
+	char **contained; /* paths of identities that were revoked or quarantined */
+	size_t contained_count;
 	char **rule_names; /* copy, so that a generation outlives its policy */
 	size_t rule_count;
 	struct local_identity *locals; /* sorted by path */
@@ -119,22 +147,47 @@ struct overlay_revoked {
 	char *name;        /* rule name; identity path; label expression; conduit number */
 	struct wall until; /* 0 = until released */
 	char *reason;
+	bool from_head; /* the controller's: replaced by the next head, not kept by this host */
 };
 
 struct overlay_quarantine {
 	char *identity; /* path */
 	char *keep;     /* network that stays reachable, or NULL */
 	char *reason;
+	bool from_head;
 };
 
-/* What operators and heads took away, on top of any generation. Never touches essentials. */
+/*
+ * Just-in-time access: one pair of identities of a rule that policy marks `grantable`. Opens
+ * nothing else, and ends by a kernel timeout like any lease.
+ */
+struct overlay_grant {
+	char *rule;
+	char *from, *to; /* identities by path */
+	struct wall until;
+	/*
+	 * When this host learned of it. It opens for no longer than the rule's `max` from then, so
+	 * that whoever signs heads cannot stretch what policy allows. 0: just now.
+	 */
+	struct wall since;
+	char *who, *reason; /* may be NULL */
+	bool from_head;
+};
+
+/*
+ * What operators and heads took away, on top of any generation, and what they granted. Never
+ * touches essentials.
+ */
 struct overlay {
 	struct overlay_revoked *revoked;
 	size_t revoked_count;
 	struct overlay_quarantine *quarantined;
 	size_t quarantined_count;
+	struct overlay_grant *grants;
+	size_t grant_count;
 };
 void overlay_done(struct overlay *o);
+void overlay_grant_done(struct overlay_grant *g);
 
 struct compile_input {
 	const struct policy *policy; /* finished, without errors */
@@ -146,6 +199,16 @@ struct compile_input {
 	struct wall now;
 	bool clock_trusted; /* false: windows follow on_clock_loss */
 	const struct local_time *local_time;
+	/*
+	 * When the mapping is too old for rules with `on_stale: end`: one hour after the head's
+	 * expiry. They are leased until then. 0: the mapping does not grow old (no controller).
+	 */
+	struct wall stale_end;
+	/*
+	 * Identities of this host (paths, NULL-terminated; may be NULL) one of whose processes runs
+	 * what is none of their reference values: `measured` rules from them are closed (UC-18).
+	 */
+	const char *const *unmeasured;
 	/*
 	 * Services and networks are cut at the borders of this policy too (NULL = none). While a
 	 * candidate is on probation both policies are compiled with each other's borders: a packet
@@ -165,6 +228,27 @@ void generation_free(struct generation *g);
 void generation_freep(struct generation **g);
 /* By number, flag bits of the mark ignored; NULL when there is none. */
 const struct conduit *generation_find(const struct generation *g, uint32_t number);
+
+/*
+ * The conduit of a flow on `asked` once its far node has vouched for the identity (by path): NULL
+ * when policy has none. Its `vouched` verdict may still be LIVE_NONE (a window that is closed).
+ */
+const struct conduit *generation_vouched(const struct generation *g, const struct conduit *asked,
+					 const char *identity);
+
+/* Whether an answer must bring evidence: somebody may call there who must be measured. */
+bool generation_wants_evidence(const struct generation *g, const struct conduit *asked);
+/* The conduit of an identity that was vouched for: bare, its number is on no flow. */
+bool conduit_is_vouchee(const struct generation *g, const struct conduit *c);
+/* Of the live element that the mark's flag bits name. */
+uint8_t conduit_verdict(const struct conduit *c, uint32_t mark);
+/*
+ * Conduits whose flows are to be asked about because they ran before the question was put: it asks
+ * in `new_` and did not in `old`, or somebody was vouched for on it under another number. Sorted;
+ * caller frees. old may be NULL: all that ask.
+ */
+int generation_begins_to_ask(const struct generation *old, const struct generation *new_,
+			     uint32_t **ret_numbers, size_t *ret_count);
 
 /* "settlement > payments-api tcp/8443": comment of the element, at most 127 bytes. */
 #define CONDUIT_COMMENT_MAX 128
@@ -186,7 +270,8 @@ int ruleset_build(const struct generation *confirmed, const struct generation *c
  * Numbers of `old` that `new_` no longer has although some conduit of `new_` with the same local
  * end may now hold their flows: same direction, overlapping service, and a far end that is the
  * same party, stands on the same node, or is a network on either side. Their flows are classified
- * again, not cut (R16); one that finds no conduit ends all the same. Sorted; caller frees.
+ * again, not cut (R16); one that finds no conduit ends all the same. As marks, with the flag bits
+ * that flows of the number may carry. Sorted; caller frees.
  */
 int generation_rederive(const struct generation *old, const struct generation *new_,
 			uint32_t **ret_numbers, size_t *ret_count);

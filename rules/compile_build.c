@@ -10,6 +10,7 @@
 #include "rules/marks.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,7 +152,8 @@ static int find_ends(const struct build *b, const struct build_side *s, const st
 	int r = 0;
 
 	ret->count = 0;
-	if (!c || c->verdict == LIVE_NONE)
+	if (!c ||
+	    (c->verdict == LIVE_NONE && c->vouched == LIVE_NONE && c->unavailable == LIVE_NONE))
 		return 0;
 	if (c->flags & CONDUIT_ESSENTIAL) {
 		r = add_owners(b, s, c->number, ret);
@@ -174,10 +176,9 @@ static void end_key(uint32_t number, const struct local_end *end, struct key *re
 	key_cgroup(ret, end->cgroup);
 }
 
-static int write_ends(const struct build *b, const struct build_side *s, const struct conduit *c,
-		      const struct local_ends *ends)
+static int write_mark_ends(const struct build *b, const struct build_side *s, uint32_t mark,
+			   bool essential, const struct local_ends *ends)
 {
-	bool essential = (c->flags & CONDUIT_ESSENTIAL) != 0;
 	int r = 0;
 
 	for (size_t i = 0; i < ends->count && r == 0; i++) {
@@ -186,9 +187,26 @@ static int write_ends(const struct build *b, const struct build_side *s, const s
 				      .level = ends->items[i].level};
 		struct key key;
 
-		end_key(c->number, &ends->items[i], &key);
+		end_key(mark, &ends->items[i], &key);
 		r = build_add(b, ref, &key, NULL);
 	}
+	return r;
+}
+
+/*
+ * A bare SYN on a live flow passes only where its mark has ends (R1): never on one that was vouched
+ * for, nor while the question is open.
+ */
+static int write_ends(const struct build *b, const struct build_side *s, const struct conduit *c,
+		      const struct local_ends *ends)
+{
+	bool essential = (c->flags & CONDUIT_ESSENTIAL) != 0;
+	int r = 0;
+
+	if (c->verdict != LIVE_NONE && c->verdict != LIVE_ASK)
+		r = write_mark_ends(b, s, c->number, essential, ends);
+	if (r == 0 && c->unavailable != LIVE_NONE)
+		r = write_mark_ends(b, s, c->number | MARK_UNAVAILABLE, essential, ends);
 	return r;
 }
 
@@ -251,39 +269,85 @@ static bool is_by_user(const struct build_side *s, const struct conduit *c)
  * The kernel does not know a receiver's uid (R20), so answers to an identity that has no cgroup
  * cannot be checked against it: they pass on the mark. What it sends is judged by uid each time.
  */
-static int add_by_user(const struct build *b, const struct conduit *const found[2])
+static int add_by_user(const struct build *b, const struct conduit *const found[2], uint32_t mark)
 {
 	for (size_t i = 0; i < b->side_count; i++)
 		if (is_by_user(&b->sides[i], found[i]))
-			return build_add_mark(b, SET_BY_USER, found[i]->number);
+			return build_add_mark(b, SET_BY_USER, mark);
 	return 0;
+}
+
+/*
+ * A question is put by `live`, when a datagram has been classified: one that comes back from the
+ * queue must find its answer before it finds the question again.
+ */
+static bool has_datagrams(const uint8_t verdicts[2])
+{
+	return verdicts[0] != LIVE_ASK && verdicts[1] != LIVE_ASK;
+}
+
+/* The kernel itself must know what opens while nobody can be asked; leases are in a set already. */
+static int add_open_if_unavailable(const struct build *b, uint32_t mark, const uint8_t verdicts[2])
+{
+	int r = 0;
+
+	for (size_t i = 0; i < b->side_count && r == 0; i++) {
+		struct set_ref ref = {.kind = SET_OPEN_IF_UNAVAILABLE,
+				      .slot = (uint8_t)b->sides[i].slot};
+		struct key key;
+
+		if (verdicts[i] == LIVE_NONE || verdicts[i] == LIVE_LEASED)
+			continue;
+		key_init(&key);
+		key_u32(&key, mark);
+		r = build_add(b, ref, &key, NULL);
+	}
+	return r;
+}
+
+/* One of the elements of a conduit, by the flag bits of its mark. */
+static int build_mark(struct build *b, const struct conduit *const found[2], uint32_t mark)
+{
+	const struct conduit *c = found[0] ? found[0] : found[1];
+	uint8_t verdicts[2] = {LIVE_NONE, LIVE_NONE}, verdict;
+	struct key key;
+	int r;
+
+	for (size_t i = 0; i < b->side_count; i++)
+		verdicts[i] = found[i] ? conduit_verdict(found[i], mark) : LIVE_NONE;
+	verdict = pair_of(b, verdicts[0], verdicts[1]);
+	if (verdict == LIVE_NONE)
+		return 0;
+	key_init(&key);
+	key_u32(&key, mark);
+	r = build_add(b, (struct set_ref){.kind = SET_LIVE}, &key, &verdict);
+	if (r == 0 && (verdicts[0] == LIVE_ASK || verdicts[1] == LIVE_ASK))
+		r = build_add_mark(b, SET_PENDING, mark);
+	if (r == 0 && (mark & MARK_UNAVAILABLE))
+		r = add_open_if_unavailable(b, mark, verdicts);
+	if (r < 0 || c->service.kind != SERVICE_UDP)
+		return r;
+	if (has_datagrams(verdicts))
+		r = merge_live_udp(b, mark, verdicts);
+	return r < 0 ? r : add_by_user(b, found, mark);
 }
 
 static int build_conduit(struct build *b, const struct conduit *const found[2])
 {
 	const struct conduit *c = found[0] ? found[0] : found[1];
-	uint8_t verdicts[2] = {LIVE_NONE, LIVE_NONE}, verdict;
-	struct key key;
 	int r = 0;
 
 	for (size_t i = 0; i < b->side_count && r == 0; i++) {
-		verdicts[i] = found[i] ? found[i]->verdict : LIVE_NONE;
 		r = find_ends(b, &b->sides[i], found[i], &b->found[i]);
 		if (r == 0 && found[i] &&
 		    (c->service.kind != SERVICE_UDP || (c->flags & CONDUIT_ESSENTIAL)))
 			r = write_ends(b, &b->sides[i], found[i], &b->found[i]);
 	}
-	verdict = pair_of(b, verdicts[0], verdicts[1]);
-	if (r < 0 || verdict == LIVE_NONE)
-		return r;
-	key_init(&key);
-	key_u32(&key, c->number);
-	r = build_add(b, (struct set_ref){.kind = SET_LIVE}, &key, &verdict);
-	if (r == 0 && c->service.kind == SERVICE_UDP)
-		r = merge_live_udp(b, c->number, verdicts);
-	if (r == 0 && c->service.kind == SERVICE_UDP)
-		r = add_by_user(b, found);
-	return r;
+	if (r == 0)
+		r = build_mark(b, found, c->number);
+	if (r == 0)
+		r = build_mark(b, found, c->number | MARK_VOUCHED);
+	return r < 0 ? r : build_mark(b, found, c->number | MARK_UNAVAILABLE);
 }
 
 /* --- answers and modes ----------------------------------------------------------------------- */
@@ -311,13 +375,15 @@ static int add_answers(const struct build *b, uint32_t mark, bool observe, bool 
 }
 
 /* Under every generation, whatever the clock says. */
-static bool is_always_open(const struct build *b, const struct conduit *const found[2])
+static bool is_always_open(const struct build *b, const struct conduit *const found[2],
+			   uint32_t mark)
 {
 	for (size_t i = 0; i < b->side_count; i++) {
 		const struct conduit *c = found[i];
+		uint8_t verdict = c ? conduit_verdict(c, mark) : LIVE_NONE;
 
-		if (!c || (!(c->flags & CONDUIT_ESSENTIAL) && c->verdict != LIVE_ACCEPT &&
-			   c->verdict != LIVE_WATCHED && c->verdict != LIVE_LEASED_WATCHED))
+		if (!c || (!(c->flags & CONDUIT_ESSENTIAL) && verdict != LIVE_ACCEPT &&
+			   verdict != LIVE_WATCHED && verdict != LIVE_LEASED_WATCHED))
 			return false;
 	}
 	return true;
@@ -327,10 +393,11 @@ static bool is_always_open(const struct build *b, const struct conduit *const fo
  * A packet is refused either with its identity's mark (no conduit) or with that of a conduit that
  * is not open now; both must be known for its identity's mode and answers.
  */
-static int build_conduit_answers(const struct build *b, const struct build_side *s,
-				 const struct conduit *c, bool always_open)
+static int build_mark_answers(const struct build *b, const struct build_side *s,
+			      const struct conduit *c, uint32_t mark, bool always_open)
 {
 	const struct local_identity *from, *to, *local;
+	int r;
 
 	/* An open loopback conduit may still be refused by its receiver. */
 	if (always_open && ((c->flags & CONDUIT_ESSENTIAL) || !(c->flags & CONDUIT_LOOPBACK)))
@@ -340,8 +407,53 @@ static int build_conduit_answers(const struct build *b, const struct build_side 
 	local = from ? from : to;
 	if (!local)
 		return 0;
-	return add_answers(b, c->number, local->observe, from && from->deny_out == DENY_DROP,
-			   to && to->deny_in == DENY_REJECT);
+	r = add_answers(b, mark, local->observe, from && from->deny_out == DENY_DROP,
+			to && to->deny_in == DENY_REJECT);
+	if (r == 0 && mark == (c->number | MARK_NOT_VOUCHED) && to && to->own_drop_in)
+		r = build_add_mark(b, SET_DENY_IN_DROP, mark);
+	return r;
+}
+
+/* Rules differ from one generation to the other, so this is known for each. */
+static int add_ask_watched(const struct build *b, const struct build_side *s,
+			   const struct conduit *c)
+{
+	const uint32_t flags[] = {0, MARK_UNAVAILABLE, MARK_NOT_VOUCHED};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(flags) && r == 0; i++) {
+		struct set_ref ref = {.kind = SET_ASK_WATCHED, .slot = (uint8_t)s->slot};
+		struct key key;
+
+		if (!c || !(c->flags & CONDUIT_ASK_WATCHED))
+			return 0;
+		key_init(&key);
+		key_u32(&key, c->number | flags[i]);
+		r = build_add(b, ref, &key, NULL);
+	}
+	return r;
+}
+
+static int build_conduit_answers(const struct build *b, const struct build_side *s,
+				 const struct conduit *const found[2])
+{
+	static const uint32_t flags[] = {0, MARK_VOUCHED, MARK_UNAVAILABLE, MARK_NOT_VOUCHED};
+	const struct conduit *c = found[0] ? found[0] : found[1];
+	bool asked = ((found[0] ? found[0]->flags : 0) | (found[1] ? found[1]->flags : 0)) &
+		     CONDUIT_ASKED;
+	bool vouchee = conduit_is_vouchee(s->g, c);
+	int r = 0;
+
+	for (size_t i = 0; i < b->side_count && r == 0; i++)
+		r = add_ask_watched(b, &b->sides[i], found[i]);
+	for (size_t i = 0; i < ARRAY_LEN(flags) && r == 0; i++) {
+		uint32_t mark = c->number | flags[i];
+
+		if (vouchee ? flags[i] != MARK_VOUCHED : flags[i] != 0 && !asked)
+			continue;
+		r = build_mark_answers(b, s, c, mark, is_always_open(b, found, mark));
+	}
+	return r;
 }
 
 /* The confirmed generation speaks for what both have: a fallback must find its own answers. */
@@ -399,8 +511,7 @@ static int build_conduits(struct build *b)
 		}
 		r = build_conduit(b, found);
 		if (r == 0)
-			r = build_conduit_answers(b, &b->sides[first], found[first],
-						  is_always_open(b, found));
+			r = build_conduit_answers(b, &b->sides[first], found);
 	}
 	return r;
 }
@@ -433,10 +544,12 @@ static int build_leases(const struct build *b)
 static int build_unclaimed(struct build *b)
 {
 	static const uint8_t accept = LIVE_ACCEPT, refused = LIVE_REFUSED_REPLY;
+	static const uint32_t mark_refused = MARK_REFUSED;
 	static const uint32_t marks[] = {MARK_IDENTITY_UNCLAIMED, MARK_IDENTITY_ASK,
 					 MARK_IDENTITY_NOBODY, MARK_IDENTITY_MISPLACED};
 	const struct generation *g = b->sides[0].g;
 	struct local_ends *all = &b->found[0];
+	bool identities = false;
 	struct key key;
 	int r = 0;
 
@@ -449,6 +562,17 @@ static int build_unclaimed(struct build *b)
 	key_init(&key);
 	key_u32(&key, MARK_REFUSED);
 	r = build_add(b, (struct set_ref){.kind = SET_LIVE}, &key, &refused);
+	key_init(&key);
+	key_u8(&key, IPPROTO_TCP);
+	if (r == 0)
+		r = build_add(b, (struct set_ref){.kind = SET_ANSWERING}, &key, &mark_refused);
+	/* The agent says which identity listens; the entry waits under this mark (R20). */
+	if (r == 0 && b->shape->queue != QUEUE_NONE)
+		r = build_add_mark(b, SET_PENDING, MARK_LISTENER_ASK);
+	for (size_t i = 0; i < b->side_count; i++)
+		identities |= b->sides[i].g->local_count > 0;
+	if (r == 0 && b->shape->queue != QUEUE_NONE && identities)
+		r = build_add_mark(b, SET_PENDING, MARK_PORT_ASK);
 	if (r < 0 || b->shape->unclaimed_mark == 0)
 		return r;
 	key_init(&key);

@@ -15,6 +15,8 @@ void pass_done(struct pass *p)
 	free(p->claims);
 	free(p->hits);
 	free(p->list);
+	free(p->others);
+	free(p->vouchees);
 }
 
 void pass_begin(struct pass *p, enum pass_kind kind, uint32_t local)
@@ -24,6 +26,9 @@ void pass_begin(struct pass *p, enum pass_kind kind, uint32_t local)
 	p->claim_count = 0;
 	p->hit_count = 0;
 	p->list_count = 0;
+	p->other_count = 0;
+	p->vouchee_count = 0;
+	p->vouchee_cover = 0;
 }
 
 int pass_add_claim(struct pass *p, const struct claim *claim)
@@ -33,6 +38,28 @@ int pass_add_claim(struct pass *p, const struct claim *claim)
 		return compile_no_memory(p->c);
 	p->claims[p->claim_count++] = *claim;
 	return 0;
+}
+
+/* --- demands --------------------------------------------------------------------------------- */
+
+/*
+ * Beyond an address somebody must vouch: for the caller at ingress, for the listener at egress.
+ * Networks are addresses and nothing else. Behind an echo there is no socket that anybody could
+ * vouch for, so such a rule pings only where it would open without an answer, too.
+ */
+static void demand(struct claim *claim, const struct rule *rule, enum assurance assurance)
+{
+	claim->ask = assurance > ASSURANCE_MAPPED ? (uint8_t)assurance : 0;
+	claim->spare = rule->on_unavailable == ON_UNAVAILABLE_ALLOW;
+}
+
+static void demand_of_echo(struct claim *claim, const struct place *place)
+{
+	const struct rule *rule = &place->policy->rules[claim->rule];
+
+	if (claim->ask != 0 && !claim->spare && claim->state > PAIR_WATCHED)
+		claim->state = rule->observe ? PAIR_WATCHED : PAIR_CLOSED;
+	claim->ask = 0;
 }
 
 /* --- services -------------------------------------------------------------------------------- */
@@ -106,6 +133,7 @@ static int add_served(struct pass *p, const struct claim *like, const struct ser
 	/* Echo is addressed to the node (R6): what a workload serves does not bound it. */
 	if (service_is_echo(service)) {
 		claim.service = *service;
+		demand_of_echo(&claim, claim.ghost ? &p->c->ghost : &p->c->real);
 		return family_fits(service, &like->first) ? pass_add_claim(p, &claim) : 0;
 	}
 	if (s->serves_count == 0)
@@ -182,13 +210,16 @@ static int claim_destination(struct pass *p, struct place *place, uint32_t rule,
 	static const struct served everything = {0};
 	const struct rule *model = &place->policy->rules[rule];
 	struct claim like = {.rule = rule, .ghost = place->ghost};
-	enum pair_state state = PAIR_CUT;
+	struct pair pair = {0};
 	int r;
 
-	r = compile_pair_state(p->c, place, rule, from, to, false, &state);
+	r = compile_pair_state(p->c, place, rule, from, to, true, &pair);
 	if (r < 0)
 		return r;
-	like.state = (uint8_t)state;
+	like.state = (uint8_t)pair.state;
+	like.end = pair.end;
+	if (to->kind == PARTY_IDENTITY && model->callee_attested)
+		demand(&like, model, ASSURANCE_ATTESTED);
 	if (to->kind == PARTY_NETWORK)
 		return claim_network(p, place, &like, to->index, model, &everything);
 	for (uint32_t i = place->located_first[to->index];
@@ -245,11 +276,12 @@ static int claim_here(struct pass *p, struct place *place, uint32_t rule,
 			     .ghost = place->ghost,
 			     .node = NODE_HERE,
 			     .subject = place->subject_of_identity[to->index]};
-	enum pair_state state = PAIR_CUT;
+	struct pair pair = {0};
 	int r;
 
-	r = compile_pair_state(p->c, place, rule, from, to, true, &state);
-	like.state = (uint8_t)state;
+	r = compile_pair_state(p->c, place, rule, from, to, true, &pair);
+	like.state = (uint8_t)pair.state;
+	like.end = pair.end;
 	for (size_t i = 0; i < model->service_count && r == 0; i++)
 		r = add_served(p, &like, &model->services[i], &served);
 	return r;
@@ -266,7 +298,7 @@ int pass_claim_loopback(struct pass *p, struct place *place)
 		for (size_t j = 0; j < rule->to_party_count && r == 0; j++) {
 			const struct party_ref *to = &rule->to_parties[j];
 
-			if (to->kind == PARTY_IDENTITY && place->local_of[to->index] != NO_INDEX)
+			if (to->kind == PARTY_IDENTITY && place->here[to->index])
 				r = claim_here(p, place, place->out_rules[i], &from, to);
 		}
 		if (r < 0)
@@ -277,15 +309,19 @@ int pass_claim_loopback(struct pass *p, struct place *place)
 
 /* --- ingress --------------------------------------------------------------------------------- */
 
-static int claim_source(struct pass *p, struct place *place, uint32_t rule, enum pair_state state,
+static int claim_source(struct pass *p, struct place *place, uint32_t rule, const struct pair *pair,
 			const struct party_ref *from, const struct served *served)
 {
 	const struct rule *model = &place->policy->rules[rule];
-	struct claim like = {.rule = rule, .ghost = place->ghost, .state = (uint8_t)state};
+	struct claim like = {.rule = rule,
+			     .ghost = place->ghost,
+			     .state = (uint8_t)pair->state,
+			     .end = pair->end};
 	int r = 0;
 
 	if (from->kind == PARTY_NETWORK)
 		return claim_network(p, place, &like, from->index, model, served);
+	demand(&like, model, model->assurance);
 	for (uint32_t i = place->located_first[from->index];
 	     i < place->located_first[from->index + 1] && r == 0; i++)
 		r = claim_located(p, place, &like, &place->located[i], model, served);
@@ -307,14 +343,14 @@ int pass_claim_in(struct pass *p, struct place *place)
 
 		for (size_t j = 0; j < rule->from_party_count && r == 0; j++) {
 			const struct party_ref *from = &rule->from_parties[j];
-			enum pair_state state = PAIR_CUT;
+			struct pair pair = {0};
 
 			if (!is_somewhere(place, from))
 				continue;
 			r = compile_pair_state(p->c, place, place->in_rules[i], from, &to, false,
-					       &state);
+					       &pair);
 			if (r == 0)
-				r = claim_source(p, place, place->in_rules[i], state, from,
+				r = claim_source(p, place, place->in_rules[i], &pair, from,
 						 &served);
 		}
 		if (r < 0)
@@ -324,26 +360,26 @@ int pass_claim_in(struct pass *p, struct place *place)
 }
 
 /* An echo request reaches a node if it may reach any identity there: the best of them answers. */
-static int best_state(struct pass *p, struct place *place, uint32_t rule,
-		      const struct party_ref *from, bool *ret_any, enum pair_state *ret)
+static int best_pair(struct pass *p, struct place *place, uint32_t rule,
+		     const struct party_ref *from, bool *ret_any, struct pair *ret)
 {
 	const struct rule *model = &place->policy->rules[rule];
 
-	*ret = PAIR_CUT;
+	*ret = (struct pair){.state = PAIR_CUT};
 	*ret_any = false;
 	for (size_t i = 0; i < model->to_party_count; i++) {
 		const struct party_ref *to = &model->to_parties[i];
-		enum pair_state state = PAIR_CUT;
+		struct pair pair = {0};
 		int r;
 
-		if (to->kind != PARTY_IDENTITY || place->local_of[to->index] == NO_INDEX)
+		if (to->kind != PARTY_IDENTITY || !place->here[to->index])
 			continue;
-		r = compile_pair_state(p->c, place, rule, from, to, false, &state);
+		r = compile_pair_state(p->c, place, rule, from, to, false, &pair);
 		if (r < 0)
 			return r;
 		*ret_any = true;
-		if (state > *ret)
-			*ret = state;
+		if (pair.state > ret->state || (pair.state == ret->state && pair.end > ret->end))
+			*ret = pair;
 	}
 	return 0;
 }
@@ -364,15 +400,15 @@ int pass_claim_in_echo(struct pass *p, struct place *place)
 		const struct rule *rule = &place->policy->rules[i];
 
 		for (size_t j = 0; has_echo(rule) && j < rule->from_party_count; j++) {
-			enum pair_state state = PAIR_CUT;
+			struct pair pair = {0};
 			bool any = false;
 			int r = 0;
 
 			if (is_somewhere(place, &rule->from_parties[j]))
-				r = best_state(p, place, (uint32_t)i, &rule->from_parties[j], &any,
-					       &state);
+				r = best_pair(p, place, (uint32_t)i, &rule->from_parties[j], &any,
+					      &pair);
 			if (r == 0 && any)
-				r = claim_source(p, place, (uint32_t)i, state,
+				r = claim_source(p, place, (uint32_t)i, &pair,
 						 &rule->from_parties[j], &everything);
 			if (r < 0)
 				return r;

@@ -163,19 +163,25 @@ static struct open_facts facts_of(const struct claim_list *open)
 /* A hit for the claims now open, named after the winner. */
 static int judge_open(struct cut *x, const struct open_facts *f, struct hit *ret)
 {
-	const struct claim *winner;
+	const struct claim *winner = pass_winner(x->p, x->open.items, x->open.count);
+	bool called = x->p->kind == PASS_LOOPBACK && !service_is_echo(&winner->service);
 	int r;
 
-	r = pass_judge(x->p, x->open.items, x->open.count, ret);
-	if (r < 0)
-		return r;
-	winner = pass_winner(x->p, x->open.items, x->open.count);
+	if (called)
+		winner = pass_winner_of(x->p, x->open.items, x->open.count, false);
+
 	ret->party_type = winner->network ? PARTY_TYPE_NETWORK : PARTY_TYPE_IDENTITY;
 	ret->subject = winner->subject;
 	ret->node = winner->node;
 	ret->service = winner->service;
-	if (winner->network)
-		return 0;
+	r = pass_judge(x->p, x->open.items, x->open.count, ret);
+	if (r < 0 || winner->network)
+		return r;
+	if (called) {
+		r = pass_judge_called(x->p, x->open.items, x->open.count, ret);
+		if (r < 0)
+			return r;
+	}
 	/* An unvouched source, and whoever answers an echo request, is the node (R6, R19). */
 	if (x->p->kind == PASS_IN || x->p->kind == PASS_IN_ECHO ||
 	    service_is_echo(&winner->service)) {

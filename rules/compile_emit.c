@@ -9,6 +9,7 @@
 #include "rules/marks.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -180,14 +181,17 @@ static int write_rectangle(struct pass *p, const struct hit *h, const struct add
 
 /*
  * No network means this host itself: a rule to 0.0.0.0/0 does not open its neighbours on the same
- * host, whose identities loopback conduits name.
+ * host, whose identities loopback conduits name. At ingress the maps are asked about answers on
+ * loopback too: one from 0.0.0.0/0 must not give them a conduit whose ends their caller is not
+ * among.
  */
 static int write_network(struct pass *p, const struct hit *h, uint32_t number)
 {
+	bool holes = p->kind == PASS_OUT || p->kind == PASS_IN;
 	struct addr at = h->first, before;
 	int r = 0;
 
-	for (size_t i = 0; p->kind == PASS_OUT && i < p->c->hole_count && r == 0; i++) {
+	for (size_t i = 0; holes && i < p->c->hole_count && r == 0; i++) {
 		const struct hole *hole = &p->c->holes[i];
 
 		if (addr_cmp(&hole->last, &at) < 0)
@@ -244,6 +248,14 @@ static int write_hit(struct pass *p, const struct hit *h, uint32_t number)
 				  : write_host(p, h, &h->first, number);
 }
 
+void pass_name_group(struct compile *c, const char *what, const struct conduit *conduit,
+		     const struct hit *hits, size_t count)
+{
+	name_begin(c, what, conduit->from, conduit->to, &conduit->service);
+	for (size_t i = 0; i < count; i++)
+		name_hit(&c->name, &hits[i]);
+}
+
 static int write_mark(struct compile *c, enum set_kind kind, uint32_t number)
 {
 	struct key key;
@@ -281,26 +293,26 @@ int compile_conduit(struct compile *c, const char *name, const struct conduit *l
 	return 0;
 }
 
-static int add_lease(struct compile *c, uint32_t number, const struct outcome *o)
+int compile_add_lease(struct compile *c, uint32_t mark, uint8_t verdict, int64_t end)
 {
 	struct generation *g = c->g;
 
-	if (o->verdict != LIVE_LEASED && o->verdict != LIVE_LEASED_WATCHED)
+	if (verdict != LIVE_LEASED && verdict != LIVE_LEASED_WATCHED)
 		return 0;
 	if (vec_grow(&g->leases, &g->lease_cap, g->lease_count + 1, sizeof(*g->leases),
 		     CONDUITS_MAX) < 0)
 		return compile_no_memory(c);
-	g->leases[g->lease_count++] = (struct lease){.number = number, .end = {.s = o->end}};
+	g->leases[g->lease_count++] = (struct lease){.number = mark, .end = {.s = end}};
 	return 0;
 }
 
-static int add_receivers(struct pass *p, const struct hit *h, uint32_t number)
+static int add_receivers(struct pass *p, uint32_t first, uint32_t count, uint32_t number)
 {
 	const struct place *place = &p->c->real;
 	struct generation *g = p->c->g;
 
-	for (uint32_t i = 0; i < h->list_count; i++) {
-		const struct far_end *s = &p->c->subjects[p->list[h->list_first + i]];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct far_end *s = &p->c->subjects[p->list[first + i]];
 		uint32_t local = place->local_of[name_index_find(&place->paths, s->key)];
 
 		if (vec_grow(&g->receivers, &g->receiver_cap, g->receiver_count + 1,
@@ -335,6 +347,18 @@ static int add_owners(struct pass *p, const struct hit *h, uint32_t number)
 		}
 	}
 	return write_mark(p->c, SET_ESSENTIAL_OWNED, number);
+}
+
+/* Each live element may end by itself. */
+static int add_leases(struct compile *c, uint32_t number, const struct hit *h)
+{
+	int r = compile_add_lease(c, number, h->outcome.verdict, h->outcome.end);
+
+	if (r == 0)
+		r = compile_add_lease(c, number | MARK_VOUCHED, h->vouched.verdict, h->vouched.end);
+	return r < 0 ? r
+		     : compile_add_lease(c, number | MARK_UNAVAILABLE, h->unavailable.verdict,
+					 h->unavailable.end);
 }
 
 static const char *pass_name(const struct pass *p)
@@ -375,6 +399,17 @@ static uint8_t pass_flags(const struct pass *p)
 	return 0;
 }
 
+static uint8_t flags_of(const struct pass *p, const struct hit *h)
+{
+	unsigned flags = pass_flags(p);
+
+	flags |= h->outcome.observed ? CONDUIT_OBSERVED : 0U;
+	flags |= h->asked ? CONDUIT_ASKED : 0U;
+	flags |= h->watched ? CONDUIT_ASK_WATCHED : 0U;
+	flags |= h->asks && p->kind == PASS_OUT ? CONDUIT_CALLEE : 0U;
+	return (uint8_t)flags;
+}
+
 static int find_parties(struct pass *p, const struct hit *h, struct conduit *conduit)
 {
 	struct compile *c = p->c;
@@ -410,6 +445,41 @@ static struct service group_service(const struct hit *hits, size_t count)
 	return s;
 }
 
+static void name_called(struct pass *p, const struct conduit *conduit, const struct hit *hits,
+			size_t count, uint64_t called)
+{
+	pass_name_group(p->c, pass_name(p), conduit, hits, count);
+	if (called != 0)
+		buf_printf(&p->c->name, " called %016" PRIx64, called);
+}
+
+/* The same under the other policy's number. */
+static int emit_other(struct pass *p, const struct hit *hits, size_t count,
+		      const struct conduit *like)
+{
+	const struct other_called *other = &p->others[hits[0].other - 1];
+	const struct outcome *o = &other->outcome;
+	struct conduit conduit = *like;
+	uint32_t number = 0;
+	int r;
+
+	conduit.rule = o->rule;
+	conduit.verdict = o->verdict;
+	conduit.assurance = o->assurance;
+	conduit.flags = (uint8_t)(pass_flags(p) | (o->observed ? CONDUIT_OBSERVED : 0));
+	conduit.of_other = true;
+	r = compile_party(p->c, PARTY_TYPE_IDENTITY, other->subject, NODE_HERE, &conduit.to);
+	if (r < 0)
+		return r;
+	name_called(p, &conduit, hits, count, other->called);
+	if (p->c->name.r < 0)
+		return compile_no_memory(p->c);
+	r = compile_conduit(p->c, p->c->name.data, &conduit, &number);
+	if (r == 0)
+		r = compile_add_lease(p->c, number, o->verdict, o->end);
+	return r < 0 ? r : add_receivers(p, other->list_first, other->list_count, number);
+}
+
 static int emit_group(struct pass *p, const struct hit *hits, size_t count)
 {
 	const struct outcome *o = &hits[0].outcome;
@@ -418,8 +488,10 @@ static int emit_group(struct pass *p, const struct hit *hits, size_t count)
 		.service = group_service(hits, count),
 		.rule = o->rule,
 		.verdict = o->verdict,
+		.vouched = hits[0].vouched.verdict,
+		.unavailable = hits[0].unavailable.verdict,
 		.assurance = o->assurance,
-		.flags = (uint8_t)(pass_flags(p) | (o->observed ? CONDUIT_OBSERVED : 0)),
+		.flags = flags_of(p, &hits[0]),
 	};
 	uint32_t number = 0;
 	int r;
@@ -427,9 +499,7 @@ static int emit_group(struct pass *p, const struct hit *hits, size_t count)
 	r = find_parties(p, &hits[0], &conduit);
 	if (r < 0)
 		return r;
-	name_begin(c, pass_name(p), conduit.from, conduit.to, &conduit.service);
-	for (size_t i = 0; i < count; i++)
-		name_hit(&c->name, &hits[i]);
+	name_called(p, &conduit, hits, count, hits[0].called);
 	for (uint32_t i = 0; p->kind == PASS_ESSENTIAL && i < hits[0].list_count; i++) {
 		const struct essential *e =
 			&c->in->essentials->entries[p->list[hits[0].list_first + i]];
@@ -443,9 +513,13 @@ static int emit_group(struct pass *p, const struct hit *hits, size_t count)
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = write_hit(p, &hits[i], number);
 	if (r == 0)
-		r = add_lease(c, number, o);
+		r = add_leases(c, number, &hits[0]);
+	if (r == 0 && hits[0].asked)
+		r = pass_emit_vouchees(p, hits, count, number, &conduit);
 	if (r == 0 && p->kind == PASS_LOOPBACK)
-		r = add_receivers(p, &hits[0], number);
+		r = add_receivers(p, hits[0].list_first, hits[0].list_count, number);
+	if (r == 0 && hits[0].other != 0)
+		r = emit_other(p, hits, count, &conduit);
 	if (r == 0 && p->kind == PASS_ESSENTIAL)
 		r = add_owners(p, &hits[0], number);
 	if (r == 0 && p->kind == PASS_IN_ECHO)

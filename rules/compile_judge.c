@@ -64,14 +64,19 @@ const struct claim *pass_winner(const struct pass *p, const struct claim *const 
 	return winner;
 }
 
-/* --- verdict --------------------------------------------------------------------------------- */
+const struct claim *pass_winner_of(const struct pass *p, const struct claim *const *covering,
+				   size_t count, bool ghost)
+{
+	const struct claim *winner = NULL;
 
-struct sum {
-	enum pair_state best;
-	bool watched;
-	int64_t end;
-	const struct claim *told; /* whose rule is reported */
-};
+	for (size_t i = 0; i < count; i++)
+		if (covering[i]->ghost == ghost &&
+		    (!winner || name_order(p, covering[i], winner) < 0))
+			winner = covering[i];
+	return winner;
+}
+
+/* --- verdict --------------------------------------------------------------------------------- */
 
 /* Rules that hold are told before those that would; the first by name of each. */
 static int tell_class(const struct claim *c)
@@ -88,7 +93,7 @@ static bool is_told_before(const struct place *place, const struct claim *a, con
 	return place->rule_rank[a->rule] < place->rule_rank[b->rule];
 }
 
-static void sum_add(const struct pass *p, struct sum *s, const struct claim *claim)
+void pass_sum_add(const struct pass *p, struct sum *s, const struct claim *claim)
 {
 	const struct place *place = &p->c->real;
 	int64_t end;
@@ -103,7 +108,7 @@ static void sum_add(const struct pass *p, struct sum *s, const struct claim *cla
 		s->best = claim->state;
 	if (claim->state != PAIR_CUT && place->policy->rules[claim->rule].observe)
 		s->watched = true;
-	end = claim->state == PAIR_LEASED ? place->rules[claim->rule].end : 0;
+	end = claim->state == PAIR_LEASED ? claim->end : 0;
 	if (end > s->end)
 		s->end = end;
 	if (!s->told || is_told_before(place, claim, s->told))
@@ -126,7 +131,7 @@ static uint8_t sum_verdict(const struct sum *s)
 	return LIVE_NONE;
 }
 
-static void sum_tell(const struct pass *p, const struct sum *s, struct outcome *o)
+void pass_sum_tell(const struct pass *p, const struct sum *s, struct outcome *o)
 {
 	o->verdict = sum_verdict(s);
 	o->end = s->best == PAIR_LEASED ? s->end : 0;
@@ -174,13 +179,26 @@ static void merge_receiver(struct outcome *all, const struct outcome *one, size_
 		all->end = one->end;
 }
 
+/* What the rules to one receiver say, of the real policy. */
+static struct outcome receiver_outcome(const struct pass *p, const struct claim *const *covering,
+				       size_t count, uint32_t subject)
+{
+	struct sum s = {0};
+	struct outcome one = {0};
+
+	for (size_t i = 0; i < count; i++)
+		if (covering[i]->subject == subject)
+			pass_sum_add(p, &s, covering[i]);
+	pass_sum_tell(p, &s, &one);
+	return one;
+}
+
 static int judge_receivers(struct pass *p, const struct claim *const *covering, size_t count,
 			   struct hit *hit)
 {
 	hit->list_first = (uint32_t)p->list_count;
 	for (size_t i = 0; i < count; i++) {
-		struct sum s = {0};
-		struct outcome one = {0};
+		struct outcome one;
 		bool seen = false;
 		int r;
 
@@ -188,10 +206,7 @@ static int judge_receivers(struct pass *p, const struct claim *const *covering, 
 			seen = seen || covering[j]->subject == covering[i]->subject;
 		if (seen)
 			continue;
-		for (size_t j = i; j < count; j++)
-			if (covering[j]->subject == covering[i]->subject)
-				sum_add(p, &s, covering[j]);
-		sum_tell(p, &s, &one);
+		one = receiver_outcome(p, covering, count, covering[i]->subject);
 		if (one.verdict == LIVE_NONE)
 			continue;
 		merge_receiver(&hit->outcome, &one, p->list_count - hit->list_first);
@@ -201,6 +216,83 @@ static int judge_receivers(struct pass *p, const struct claim *const *covering, 
 	}
 	hit->list_count = (uint32_t)(p->list_count - hit->list_first);
 	return 0;
+}
+
+/* A claim of one of the policies to somebody whom no claim of it before this one names. */
+static bool names_another(const struct claim *const *covering, size_t i, bool ghost)
+{
+	bool seen = covering[i]->ghost != ghost;
+
+	for (size_t j = 0; j < i && !seen; j++)
+		seen = covering[j]->ghost == ghost && covering[j]->subject == covering[i]->subject;
+	return !seen;
+}
+
+/*
+ * A number tells who may be called, and not only after whom it is named: a flow to one must not
+ * live on as a flow to another. 0: just `subject`. Names are each policy's own here, so that a flow
+ * keeps its number while the other policy comes and goes.
+ */
+static uint64_t called_by(const struct pass *p, const struct claim *const *covering, size_t count,
+			  uint32_t subject, bool ghost)
+{
+	uint64_t called = 0;
+	bool only = true;
+
+	for (size_t i = 0; i < count; i++) {
+		const char *key = p->c->subjects[covering[i]->subject].key;
+
+		if (!names_another(covering, i, ghost))
+			continue;
+		only = only && covering[i]->subject == subject;
+		called += siphash(cover_key, key, strlen(key));
+	}
+	return only ? 0 : called;
+}
+
+/*
+ * Flows that the other policy let begin go on if each of those that it lets be called may be called
+ * here too: the number does not tell which of them a flow goes to.
+ */
+static int judge_other(struct pass *p, const struct claim *const *covering, size_t count,
+		       struct hit *hit)
+{
+	const struct claim *winner = pass_winner_of(p, covering, count, true);
+	struct other_called other = {.list_first = (uint32_t)p->list_count};
+	int r = 0;
+
+	if (!winner)
+		return 0;
+	other.subject = winner->subject;
+	other.called = called_by(p, covering, count, winner->subject, true);
+	if (other.subject == hit->subject && other.called == hit->called)
+		return 0;
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct outcome one;
+
+		if (!names_another(covering, i, true))
+			continue;
+		one = receiver_outcome(p, covering, count, covering[i]->subject);
+		if (one.verdict == LIVE_NONE)
+			return 0;
+		merge_receiver(&other.outcome, &one, other.list_count++);
+		r = list_add(p, covering[i]->subject);
+	}
+	if (r == 0 && vec_grow(&p->others, &p->other_cap, p->other_count + 1, sizeof(*p->others),
+			       LIST_MAX) < 0)
+		r = compile_no_memory(p->c);
+	if (r < 0)
+		return r;
+	p->others[p->other_count++] = other;
+	hit->other = (uint32_t)p->other_count;
+	return 0;
+}
+
+int pass_judge_called(struct pass *p, const struct claim *const *covering, size_t count,
+		      struct hit *hit)
+{
+	hit->called = called_by(p, covering, count, hit->subject, false);
+	return judge_other(p, covering, count, hit);
 }
 
 /* --- cover ----------------------------------------------------------------------------------- */
@@ -263,9 +355,11 @@ int pass_judge(struct pass *p, const struct claim *const *covering, size_t count
 	int r;
 
 	for (size_t i = 0; i < count; i++)
-		sum_add(p, &s, covering[i]);
-	sum_tell(p, &s, &ret_hit->outcome);
+		pass_sum_add(p, &s, covering[i]);
+	pass_sum_tell(p, &s, &ret_hit->outcome);
 	r = cover_of(p, covering, count, &ret_hit->cover);
+	if (r == 0 && (p->kind == PASS_IN || p->kind == PASS_OUT))
+		r = pass_judge_asked(p, covering, count, &s, ret_hit);
 	if (r == 0 && p->kind == PASS_LOOPBACK && !service_is_echo(&covering[0]->service))
 		r = judge_receivers(p, covering, count, ret_hit);
 	if (r == 0 && p->kind == PASS_ESSENTIAL)

@@ -52,6 +52,7 @@ uint32_t name_index_find(const struct name_index *n, const char *name); /* NO_IN
  */
 struct far_end {
 	bool network;
+	bool contained;             /* revoked or quarantined by the overlay */
 	const char *key, *name;     /* path or network name; short name */
 	char *key_text, *name_text; /* the generation's own, made at first use */
 };
@@ -75,6 +76,23 @@ enum pair_state {
 	PAIR_HOLDS,
 };
 
+/* How far a rule gets for one pair of parties, and until when. */
+struct pair {
+	enum pair_state state;
+	int64_t end; /* PAIR_LEASED */
+};
+
+/* A grant in force, resolved; indices in the policy. */
+struct granted {
+	uint32_t rule, from, to;
+	int64_t until;
+};
+
+/* A quarantine: everything but this network, NO_INDEX = everything. */
+struct held {
+	uint32_t identity, keep;
+};
+
 struct rule_state {
 	bool known, open;
 	int64_t end;    /* of what is open; 0 = none */
@@ -87,6 +105,7 @@ struct place {
 	bool ghost; /* compile_input.also_cut: gives borders, permits nothing */
 	struct name_index paths;
 	uint32_t *local_of;            /* per identity: in generation.locals, or NO_INDEX */
+	bool *here;                    /* per identity: placed on this node, also a ghost's own */
 	uint32_t *subject_of_identity; /* in compile.subjects */
 	uint32_t *subject_of_network;
 	struct located *located; /* sorted by identity, node, address */
@@ -96,6 +115,10 @@ struct place {
 	uint32_t *rule_rank; /* by name */
 	/* what the overlay takes away */
 	bool *rule_revoked, *identity_revoked, *network_revoked, *identity_quarantined;
+	struct held *held; /* sorted, unique */
+	size_t held_count;
+	struct granted *grants; /* and gives: sorted by rule, from, to; unique */
+	size_t grant_count;
 	/* per local identity: rules that name it, [first[l], first[l + 1]) of the list */
 	uint32_t *out_rules, *out_first, *in_rules, *in_first;
 };
@@ -107,8 +130,9 @@ struct compile {
 	struct place real, ghost;
 	bool has_ghost;
 	struct name_index peers_by_node, view_nodes;
-	const char **nodes; /* names in peers, sorted, unique */
-	char **node_texts;  /* the generation's own, made at first use */
+	const char **nodes;   /* names in peers, sorted, unique */
+	bool *node_contained; /* an identity that was contained stands there */
+	char **node_texts;    /* the generation's own, made at first use */
 	size_t node_count;
 	char *node_here;
 	struct far_end *subjects;
@@ -134,21 +158,37 @@ int compile_places(struct compile *c);
 void compile_places_done(struct compile *c);
 /* What the overlay takes away, order of names, rules of each local identity. */
 int compile_rule_states(struct compile *c, struct place *p);
-/* How far the rule gets for this pair. Works out the rule's windows when first asked. */
+/*
+ * How far the rule gets for this pair, whoever is to be asked besides. Works out the rule's windows
+ * when first asked.
+ */
 int compile_pair_state(struct compile *c, struct place *p, uint32_t rule,
-		       const struct party_ref *from, const struct party_ref *to, bool same_node,
-		       enum pair_state *ret);
+		       const struct party_ref *from, const struct party_ref *to, bool from_here,
+		       struct pair *ret);
+/* When the policy must be compiled again, if that is sooner than what is known. */
+void compile_note_change(struct compile *c, int64_t at);
+/* A sentence about something outside the bounds of policy. Only the first policy speaks. */
+int compile_refuse(struct compile *c, const struct place *p, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+int compile_grants(struct compile *c, struct place *p);
+/* Until when a grantable rule is open for this pair; 0: it is not. */
+int64_t compile_granted(const struct place *p, uint32_t rule, const struct party_ref *from,
+			const struct party_ref *to);
 
 /* --- passes ---------------------------------------------------------------------------------- */
 
 struct claim {
 	struct addr first, last; /* family 0: this host */
 	struct service service;
+	int64_t end; /* of a lease */
 	uint8_t prefix_len;
 	uint8_t state; /* enum pair_state */
 	bool network;
 	bool named; /* the identity says which ports it serves, and this is among them */
 	bool ghost;
+	uint8_t ask;      /* enum assurance: beyond the address somebody must vouch; 0 = nobody */
+	bool spare;       /* it opens when nobody can be asked, too */
 	uint32_t rule;    /* in its policy */
 	uint32_t subject; /* the far end */
 	uint32_t node;    /* where that stands; NO_INDEX for networks */
@@ -163,6 +203,29 @@ struct outcome {
 	int64_t end;
 };
 
+/* What a flow earns that was vouched for, or for which nobody could be asked. */
+struct earned {
+	int64_t end;
+	uint8_t verdict;
+};
+
+/* An identity of the far node, and what its flows earn once it is vouched for. */
+struct vouchee {
+	uint32_t subject;
+	bool measured; /* its executable is to be approved as well */
+	bool leads;    /* what an answer leads to; else it is there for the other policy's flows */
+	struct outcome outcome;
+};
+
+/* Whom the other policy lets be called on a loopback hit, all of whom this one lets be called too.
+ */
+struct other_called {
+	uint64_t called;
+	uint32_t subject; /* after whom it names the conduit */
+	struct outcome outcome;
+	uint32_t list_first, list_count; /* subjects */
+};
+
 enum hit_mode { HIT_EXACT, HIT_ANY, HIT_NET };
 
 /* A rectangle of addresses and ports whose packets belong to one conduit. */
@@ -172,10 +235,18 @@ struct hit {
 	uint32_t subject, node;
 	struct service service;
 	uint64_t cover; /* equal for equal sets of claims */
+	/* Loopback: whom rules let be called, where that is not just `subject`; else 0. */
+	uint64_t called;
 	struct addr first, last;
 	uint16_t port_first, port_last;
+	uint32_t other; /* loopback: in pass.others, plus one; 0 = none */
 	struct outcome outcome;
-	uint32_t list_first, list_count; /* subjects: receivers, or essentials that cover it */
+	bool asked;   /* in one of the policies, so its flows may carry flag bits */
+	bool asks;    /* in this one */
+	bool watched; /* a rule in observe mode asks */
+	struct earned vouched, unavailable;
+	/* Subjects: receivers, or essentials that cover it; vouchees where it is asked. */
+	uint32_t list_first, list_count;
 };
 
 struct pass {
@@ -189,6 +260,13 @@ struct pass {
 	size_t hit_count, hit_cap;
 	uint32_t *list;
 	size_t list_count, list_cap;
+	struct other_called *others;
+	size_t other_count, other_cap;
+	struct vouchee *vouchees;
+	size_t vouchee_count, vouchee_cap;
+	/* Of the hit before, whose vouchees are those of the next as a rule. */
+	uint64_t vouchee_cover;
+	uint32_t vouchee_node, vouchee_first;
 };
 
 #define CLAIMS_MAX 8000000
@@ -206,8 +284,41 @@ int pass_cut(struct pass *p);
 /* What all claims that cover a segment say together, and which far end it is named after. */
 int pass_judge(struct pass *p, const struct claim *const *covering, size_t count,
 	       struct hit *ret_hit);
+
+/* What several claims say together. */
+struct sum {
+	enum pair_state best;
+	bool watched;
+	int64_t end;
+	const struct claim *told; /* whose rule is reported */
+};
+void pass_sum_add(const struct pass *p, struct sum *s, const struct claim *claim);
+void pass_sum_tell(const struct pass *p, const struct sum *s, struct outcome *ret);
+/* What changes where the far node is asked. The hit has its far end, outcome and cover. */
+int pass_judge_asked(struct pass *p, const struct claim *const *covering, size_t count,
+		     const struct sum *all, struct hit *hit);
+/* Writes conduits of those who may be vouched for, and how `asked` leads to them. */
+int pass_emit_vouchees(struct pass *p, const struct hit *hits, size_t count, uint32_t asked,
+		       const struct conduit *like);
+/* Into compile.name: kind, parties, service; then what addresses and ports lead to it. */
+void pass_name_group(struct compile *c, const char *what, const struct conduit *conduit,
+		     const struct hit *hits, size_t count);
+int compile_add_lease(struct compile *c, uint32_t mark, uint8_t verdict, int64_t end);
+/* A conduit that was revoked by its number: nothing of it stays open. */
+void compile_close(struct generation *g, struct conduit *conduit);
+/* Who stands where, of those whom the overlay contained. */
+int compile_contained(struct compile *c, const struct place *p);
+/*
+ * Names the called ones of a loopback hit, whichever of their rules are open now; and those of the
+ * other policy, where that makes another number of it. The hit has its outcome and far end.
+ */
+int pass_judge_called(struct pass *p, const struct claim *const *covering, size_t count,
+		      struct hit *hit);
 const struct claim *pass_winner(const struct pass *p, const struct claim *const *covering,
 				size_t count);
+/* Of the claims of one of the policies; NULL when it has none. */
+const struct claim *pass_winner_of(const struct pass *p, const struct claim *const *covering,
+				   size_t count, bool ghost);
 /* From hits to conduits and elements. */
 int pass_emit(struct pass *p);
 

@@ -67,9 +67,8 @@ uint32_t name_index_find(const struct name_index *n, const char *name)
 
 /* --- refused entries ------------------------------------------------------------------------- */
 
-/* Only the first policy speaks; its ghost would say the same again. */
-__attribute__((format(printf, 3, 4))) static int refuse(struct compile *c, const struct place *p,
-							const char *fmt, ...)
+/* The ghost of a policy would say the same again. */
+int compile_refuse(struct compile *c, const struct place *p, const char *fmt, ...)
 {
 	struct generation *g = c->g;
 	char text[ERR_TEXT_MAX];
@@ -226,18 +225,19 @@ static int placed_ok(struct compile *c, struct place *p, const struct bounds *b,
 
 	*ret_identity = name_index_find(&p->paths, placed->identity);
 	if (*ret_identity == NO_INDEX)
-		return refuse(c, p, "placed '%s': no identity of the policy has this path",
-			      placed->identity);
+		return compile_refuse(c, p, "placed '%s': no identity of the policy has this path",
+				      placed->identity);
 	if (!identity_may_be_on(p->policy, b, &p->policy->identities[*ret_identity], node))
-		return refuse(c, p, "placed '%s': policy does not let it run on node '%s'",
-			      placed->identity, node);
+		return compile_refuse(c, p, "placed '%s': policy does not let it run on node '%s'",
+				      placed->identity, node);
 	for (size_t i = 0; i < placed->address_count; i++) {
 		if (address_in_bounds(p->policy, b, &placed->addresses[i])) {
 			within++;
 			continue;
 		}
-		r = refuse(c, p, "placed '%s': %s is outside the addresses of node '%s' in policy",
-			   placed->identity, addr_format(text, &placed->addresses[i]), node);
+		r = compile_refuse(
+			c, p, "placed '%s': %s is outside the addresses of node '%s' in policy",
+			placed->identity, addr_format(text, &placed->addresses[i]), node);
 		if (r < 0)
 			return r;
 	}
@@ -267,6 +267,7 @@ static int add_local(struct compile *c, const struct place *p, uint32_t identity
 		.observe = id->observe,
 		.deny_out = answer_of(id->deny_out, p->policy->deny_out, DENY_REJECT),
 		.deny_in = answer_of(id->deny_in, p->policy->deny_in, DENY_DROP),
+		.own_drop_in = id->deny_in == DENY_DROP,
 	};
 	if (!l->path || !l->name)
 		return compile_no_memory(c);
@@ -312,6 +313,7 @@ static int place_locals(struct compile *c, struct place *p, struct bounds *b)
 			return r;
 		if (r == 1 && p->local_of[identity] == NO_INDEX) {
 			p->local_of[identity] = 0;
+			p->here[identity] = true;
 			count++;
 		}
 	}
@@ -382,12 +384,14 @@ static int locate_addresses(struct compile *c, struct place *p, const struct bou
 		    (is_own(c, &addresses[i]) || !address_in_bounds(p->policy, b, &addresses[i])))
 			continue;
 		if (is_own(c, &addresses[i]))
-			r = refuse(c, p, "peer '%s' on '%s': %s is an address of this node",
-				   peer->identity, peer->node, addr_format(text, &addresses[i]));
+			r = compile_refuse(c, p, "peer '%s' on '%s': %s is an address of this node",
+					   peer->identity, peer->node,
+					   addr_format(text, &addresses[i]));
 		else if (!address_in_bounds(p->policy, b, &addresses[i]))
-			r = refuse(c, p,
-				   "peer '%s': %s is outside the addresses of node '%s' in policy",
-				   peer->identity, addr_format(text, &addresses[i]), peer->node);
+			r = compile_refuse(
+				c, p,
+				"peer '%s': %s is outside the addresses of node '%s' in policy",
+				peer->identity, addr_format(text, &addresses[i]), peer->node);
 		else
 			r = 1;
 		if (r < 0)
@@ -414,14 +418,15 @@ static int locate_peer(struct compile *c, struct place *p, const struct bounds *
 
 	like.identity = name_index_find(&p->paths, peer->identity);
 	if (like.identity == NO_INDEX)
-		return refuse(c, p, "peer '%s': no identity of the policy has this path",
-			      peer->identity);
+		return compile_refuse(c, p, "peer '%s': no identity of the policy has this path",
+				      peer->identity);
 	if (str_eq(peer->node, v->node))
-		return refuse(c, p, "peer '%s': node '%s' is this one; 'placed' would be right",
-			      peer->identity, peer->node);
+		return compile_refuse(c, p,
+				      "peer '%s': node '%s' is this one; 'placed' would be right",
+				      peer->identity, peer->node);
 	if (!identity_may_be_on(p->policy, b, &p->policy->identities[like.identity], peer->node))
-		return refuse(c, p, "peer '%s': policy does not let it run on node '%s'",
-			      peer->identity, peer->node);
+		return compile_refuse(c, p, "peer '%s': policy does not let it run on node '%s'",
+				      peer->identity, peer->node);
 	r = locate_addresses(c, p, b, &like, peer->addresses, peer->address_count);
 	if (r < 0 || at == NO_INDEX)
 		return r;
@@ -534,9 +539,11 @@ static int place_init(struct compile *c, struct place *p, const struct policy *p
 	p->ghost = ghost;
 	p->paths.entries = mem_calloc(count, sizeof(*p->paths.entries));
 	p->local_of = mem_calloc(count, sizeof(*p->local_of));
+	p->here = mem_calloc(count, sizeof(*p->here));
 	p->subject_of_identity = mem_calloc(count, sizeof(*p->subject_of_identity));
 	p->subject_of_network = mem_calloc(policy->network_count, sizeof(*p->subject_of_network));
-	if (!p->paths.entries || !p->local_of || !p->subject_of_identity || !p->subject_of_network)
+	if (!p->paths.entries || !p->local_of || !p->here || !p->subject_of_identity ||
+	    !p->subject_of_network)
 		return compile_no_memory(c);
 	for (size_t i = 0; i < count; i++) {
 		p->paths.entries[i] = (struct name_entry){.name = policy->identities[i].path,
@@ -585,6 +592,7 @@ static void place_done(struct place *p)
 {
 	name_index_done(&p->paths);
 	free(p->local_of);
+	free(p->here);
 	free(p->subject_of_identity);
 	free(p->subject_of_network);
 	free(p->located);
@@ -595,6 +603,8 @@ static void place_done(struct place *p)
 	free(p->identity_revoked);
 	free(p->network_revoked);
 	free(p->identity_quarantined);
+	free(p->held);
+	free(p->grants);
 	free(p->out_rules);
 	free(p->out_first);
 	free(p->in_rules);
@@ -610,6 +620,7 @@ void compile_places_done(struct compile *c)
 	name_index_done(&c->view_nodes);
 	free(c->nodes);
 	free(c->node_texts);
+	free(c->node_contained);
 	free(c->subjects);
 	free(c->own);
 	free(c->holes);

@@ -6,6 +6,7 @@
 #include "rules/compile_parts.h"
 
 #include "base/mem.h"
+#include "base/sorted.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 /* --- what was taken away --------------------------------------------------------------------- */
 
-static void note_change(struct compile *c, int64_t at)
+void compile_note_change(struct compile *c, int64_t at)
 {
 	struct wall *next = &c->g->next_change;
 
@@ -36,72 +37,127 @@ static void revoke_labels(struct place *p, const char *expression)
 			p->network_revoked[i] = true;
 }
 
-static void revoke(struct place *p, const struct overlay_revoked *r)
+static int revoke(struct compile *c, struct place *p, const struct overlay_revoked *r)
 {
 	uint32_t identity;
+	int rule;
 
 	switch (r->kind) {
 	case REVOKED_RULE:
-		for (size_t i = 0; i < p->policy->rule_count; i++)
-			if (str_eq(p->policy->rules[i].name, r->name))
-				p->rule_revoked[i] = true;
-		break;
+		rule = policy_find_rule(p->policy, r->name);
+		if (rule < 0)
+			return compile_refuse(
+				c, p, "revocation of rule '%s': policy has no such rule", r->name);
+		p->rule_revoked[rule] = true;
+		return 0;
 	case REVOKED_IDENTITY:
 		identity = name_index_find(&p->paths, r->name);
-		if (identity != NO_INDEX)
-			p->identity_revoked[identity] = true;
-		break;
+		if (identity == NO_INDEX)
+			return compile_refuse(
+				c, p, "revocation of '%s': policy has no such identity", r->name);
+		p->identity_revoked[identity] = true;
+		return 0;
 	case REVOKED_LABEL:
 		revoke_labels(p, r->name);
-		break;
+		return 0;
 	case REVOKED_CONDUIT:
-		break; /* numbers are known at the end only */
+		return 0; /* numbers are known at the end only */
 	}
+	return 0;
 }
 
-static void apply_overlay(struct compile *c, struct place *p)
+static int held_cmp(const void *a, const void *b)
+{
+	const struct held *x = a, *y = b;
+
+	if (x->identity != y->identity)
+		return x->identity < y->identity ? -1 : 1;
+	return x->keep < y->keep ? -1 : x->keep > y->keep;
+}
+
+static int hold(struct compile *c, struct place *p, const struct overlay_quarantine *q)
+{
+	uint32_t identity = name_index_find(&p->paths, q->identity);
+	int network = q->keep ? policy_find_network(p->policy, q->keep) : -ENOENT;
+
+	if (identity == NO_INDEX)
+		return compile_refuse(c, p, "quarantine of '%s': policy has no such identity",
+				      q->identity);
+	p->identity_quarantined[identity] = true;
+	p->held[p->held_count++] = (struct held){
+		.identity = identity, .keep = network < 0 ? NO_INDEX : (uint32_t)network};
+	if (!q->keep || network >= 0)
+		return 0;
+	return compile_refuse(c, p, "quarantine of '%s': policy has no network '%s' to keep",
+			      q->identity, q->keep);
+}
+
+static int hold_quarantined(struct compile *c, struct place *p)
 {
 	const struct overlay *o = c->in->overlay;
+	size_t count = o ? o->quarantined_count : 0, kept = 0;
+	int r = 0;
 
-	for (size_t i = 0; o && i < o->revoked_count; i++) {
+	p->held = mem_calloc(count, sizeof(*p->held));
+	if (!p->held)
+		return compile_no_memory(c);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = hold(c, p, &o->quarantined[i]);
+	sort_items(p->held, p->held_count, sizeof(*p->held), held_cmp);
+	for (size_t i = 0; i < p->held_count; i++)
+		if (kept == 0 || held_cmp(&p->held[kept - 1], &p->held[i]) != 0)
+			p->held[kept++] = p->held[i];
+	p->held_count = kept;
+	return r;
+}
+
+static int apply_revocations(struct compile *c, struct place *p)
+{
+	const struct overlay *o = c->in->overlay;
+	int r = 0;
+
+	for (size_t i = 0; o && i < o->revoked_count && r == 0; i++) {
 		struct wall until = o->revoked[i].until;
 
 		if (until.s != 0 && c->in->now.s >= until.s)
 			continue;
-		note_change(c, until.s);
-		revoke(p, &o->revoked[i]);
+		compile_note_change(c, until.s);
+		r = revoke(c, p, &o->revoked[i]);
 	}
-	for (size_t i = 0; o && i < o->quarantined_count; i++) {
-		uint32_t identity = name_index_find(&p->paths, o->quarantined[i].identity);
-
-		if (identity != NO_INDEX)
-			p->identity_quarantined[identity] = true;
-	}
+	return r;
 }
 
-/* A quarantined identity reaches, and is reached from, the network that was kept and no other. */
-static bool is_quarantined(const struct compile *c, const struct place *p,
-			   const struct party_ref *party, const struct party_ref *other)
+/* Some quarantine of this identity keeps something else, or nothing. */
+static bool has_other_hold(const struct place *p, const struct held *hold)
 {
-	const struct overlay *o = c->in->overlay;
-	const struct policy *policy = p->policy;
+	size_t low = sorted_first_u32(p->held, p->held_count, sizeof(*p->held),
+				      offsetof(struct held, identity), hold->identity);
 
-	if (party->kind != PARTY_IDENTITY || !p->identity_quarantined[party->index])
-		return false;
-	for (size_t i = 0; o && i < o->quarantined_count; i++) {
-		const struct overlay_quarantine *q = &o->quarantined[i];
-
-		if (!str_eq(q->identity, policy->identities[party->index].path))
-			continue;
-		if (!q->keep || other->kind != PARTY_NETWORK ||
-		    !str_eq(q->keep, policy->networks[other->index].name))
+	for (; low < p->held_count && p->held[low].identity == hold->identity; low++)
+		if (p->held[low].keep != hold->keep)
 			return true;
-	}
 	return false;
 }
 
-static bool is_taken_away(const struct compile *c, const struct place *p, uint32_t rule,
-			  const struct party_ref *from, const struct party_ref *to)
+/*
+ * A quarantined identity reaches, and is reached from, the network that was kept and no other. Two
+ * quarantines that keep different networks keep none.
+ */
+static bool is_quarantined(const struct place *p, const struct party_ref *party,
+			   const struct party_ref *other)
+{
+	struct held wanted;
+
+	if (party->kind != PARTY_IDENTITY || !p->identity_quarantined[party->index])
+		return false;
+	if (other->kind != PARTY_NETWORK)
+		return true;
+	wanted = (struct held){.identity = party->index, .keep = other->index};
+	return has_other_hold(p, &wanted);
+}
+
+static bool is_taken_away(const struct place *p, uint32_t rule, const struct party_ref *from,
+			  const struct party_ref *to)
 {
 	const struct party_ref *ends[] = {from, to};
 
@@ -111,7 +167,7 @@ static bool is_taken_away(const struct compile *c, const struct place *p, uint32
 		const bool *revoked =
 			ends[i]->kind == PARTY_IDENTITY ? p->identity_revoked : p->network_revoked;
 
-		if (revoked[ends[i]->index] || is_quarantined(c, p, ends[i], ends[1 - i]))
+		if (revoked[ends[i]->index] || is_quarantined(p, ends[i], ends[1 - i]))
 			return true;
 	}
 	return false;
@@ -145,6 +201,23 @@ static int window_apply(struct compile *c, const struct rule *rule, struct rule_
 	return 0;
 }
 
+/* A mapping that nobody renews says less and less of who is where (R35). */
+static void stale_apply(struct compile *c, const struct rule *rule, struct rule_state *s)
+{
+	int64_t end = c->in->stale_end.s;
+
+	if (rule->on_stale != ON_STALE_END || end == 0)
+		return;
+	if (c->in->now.s >= end) {
+		s->open = false;
+		return;
+	}
+	if (s->change == 0 || end < s->change)
+		s->change = end;
+	if (s->end == 0 || end < s->end)
+		s->end = end;
+}
+
 static int rule_now(struct compile *c, const struct rule *rule, struct rule_state *s)
 {
 	int r;
@@ -156,50 +229,64 @@ static int rule_now(struct compile *c, const struct rule *rule, struct rule_stat
 		s->change = s->end;
 	}
 	r = window_apply(c, rule, s);
+	stale_apply(c, rule, s);
 	if (r == 0)
-		note_change(c, s->change);
+		compile_note_change(c, s->change);
 	return r;
 }
 
-/*
- * Between nodes only the caller's own agent can vouch for more than an address, and none can be
- * asked: such a rule opens what its on_unavailable says. One kernel vouches for both ends of
- * loopback; networks are addresses and nothing else.
- */
-static bool is_unassured(const struct policy *p, const struct rule *rule,
-			 const struct party_ref *from, const struct party_ref *to, bool same_node)
+/* The called identity's floor: no rule below it opens anything (R18). */
+static bool is_below_floor(const struct policy *p, const struct rule *rule,
+			   const struct party_ref *to)
 {
-	if (to->kind == PARTY_IDENTITY && p->identities[to->index].min_assurance > rule->assurance)
-		return true;
-	if (rule->assurance <= ASSURANCE_MAPPED || same_node || from->kind == PARTY_NETWORK ||
-	    to->kind == PARTY_NETWORK)
+	return to->kind == PARTY_IDENTITY &&
+	       p->identities[to->index].min_assurance > rule->assurance;
+}
+
+/*
+ * What runs here as this identity is not approved: its own host ends what asks for it, like a
+ * revocation (UC-18). Of callers elsewhere their own hosts tell.
+ */
+static bool is_unmeasured(const struct compile *c, const struct place *p, const struct rule *rule,
+			  const struct party_ref *from)
+{
+	const char *const *paths = c->in->unmeasured;
+
+	if (rule->assurance != ASSURANCE_MEASURED || from->kind != PARTY_IDENTITY ||
+	    p->local_of[from->index] == NO_INDEX)
 		return false;
-	return rule->on_unavailable != ON_UNAVAILABLE_ALLOW;
+	for (; paths && *paths; paths++)
+		if (str_eq(*paths, p->policy->identities[from->index].path))
+			return true;
+	return false;
 }
 
 int compile_pair_state(struct compile *c, struct place *p, uint32_t rule,
-		       const struct party_ref *from, const struct party_ref *to, bool same_node,
-		       enum pair_state *ret)
+		       const struct party_ref *from, const struct party_ref *to, bool from_here,
+		       struct pair *ret)
 {
 	const struct rule *model = &p->policy->rules[rule];
 	struct rule_state *s = &p->rules[rule];
+	int64_t until = 0;
 	int r;
 
-	if (p->ghost) {
-		*ret = PAIR_CUT;
+	*ret = (struct pair){.state = PAIR_CUT};
+	if (p->ghost)
 		return 0;
-	}
 	if (!s->known) {
 		r = rule_now(c, model, s);
 		if (r < 0)
 			return r;
 	}
-	if (is_taken_away(c, p, rule, from, to))
-		*ret = PAIR_CUT;
-	else if (!s->open || is_unassured(p->policy, model, from, to, same_node))
-		*ret = model->observe ? PAIR_WATCHED : PAIR_CLOSED;
+	if (is_taken_away(p, rule, from, to) || (from_here && is_unmeasured(c, p, model, from)))
+		return 0;
+	if (model->grantable)
+		until = compile_granted(p, rule, from, to);
+	ret->end = until != 0 && (s->end == 0 || until < s->end) ? until : s->end;
+	if (!s->open || is_below_floor(p->policy, model, to) || (model->grantable && until == 0))
+		ret->state = model->observe ? PAIR_WATCHED : PAIR_CLOSED;
 	else
-		*ret = s->end != 0 ? PAIR_LEASED : PAIR_HOLDS;
+		ret->state = ret->end != 0 ? PAIR_LEASED : PAIR_HOLDS;
 	return 0;
 }
 
@@ -292,6 +379,20 @@ static void contain(struct compile *c, const struct place *p)
 	}
 }
 
+static int apply_overlay(struct compile *c, struct place *p)
+{
+	int r = apply_revocations(c, p);
+
+	if (r == 0)
+		r = hold_quarantined(c, p);
+	if (r == 0)
+		r = compile_contained(c, p);
+	if (r < 0)
+		return r;
+	contain(c, p);
+	return compile_grants(c, p);
+}
+
 int compile_rule_states(struct compile *c, struct place *p)
 {
 	const struct policy *policy = p->policy;
@@ -306,8 +407,9 @@ int compile_rule_states(struct compile *c, struct place *p)
 	    !p->network_revoked)
 		return compile_no_memory(c);
 	if (!p->ghost) {
-		apply_overlay(c, p);
-		contain(c, p);
+		r = apply_overlay(c, p);
+		if (r < 0)
+			return r;
 	}
 	r = rank_rules(c, p);
 	if (r == 0)

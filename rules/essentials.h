@@ -26,6 +26,7 @@ struct essential {
 	char *why;
 	char *by[ESSENTIAL_OWNERS_MAX]; /* units; none = every process */
 	size_t by_count;
+	bool attest; /* the attestation port's: made of the view, not of agent.yaml */
 };
 
 struct essentials {

@@ -24,10 +24,14 @@
 /* Pending: the agent is asked which identity listens (R20). */
 #define MARK_LISTENER_ASK 0x0ffffff2u
 #define MARK_LO_PENDING   0x0ffffff3u /* loopback, unclaimed sender: the receiver is to be judged */
-#define MARK_REFUSED      0x0ffffffeu /* lets the RST of a refused packet out (R7) */
+/* Pending: the agent is asked whether anybody listens behind a TIME_WAIT socket (R21). */
+#define MARK_PORT_ASK 0x0ffffff4u
+#define MARK_REFUSED  0x0ffffffeu /* lets the RST of a refused packet out (R7) */
 
 #define MARK_VOUCHED     0x10000000u /* the far host vouched for this very flow */
 #define MARK_UNAVAILABLE 0x20000000u /* let through because nobody could vouch */
+/* Both: the question about this flow was answered, and not in its favour. Never in `live`. */
+#define MARK_NOT_VOUCHED 0x30000000u
 #define MARK_NUMBER_MASK 0x0fffffffu
 
 #define MARK_IDENTITY_MIN       0x40000001u

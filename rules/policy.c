@@ -63,6 +63,7 @@ static void identity_done(struct identity *id)
 	free(id->serves);
 	strings_free(id->placement_nodes, id->placement_node_count);
 	labels_free(id->placement_labels, id->placement_label_count);
+	strings_free(id->reference, id->reference_count);
 }
 
 static void subjects_free(struct subject *subjects, size_t count)
@@ -281,6 +282,20 @@ const char *pos_format(char buf[POS_TEXT_MAX], const struct policy *p, const str
 	else
 		(void)snprintf(buf, POS_TEXT_MAX, "%.290s:%u:%u", file, pos->line, pos->column);
 	return buf;
+}
+
+int policy_first_error(const struct policy *p, const char *before, struct err *err)
+{
+	char pos[POS_TEXT_MAX];
+
+	for (size_t i = 0; i < p->finding_count; i++) {
+		const struct finding *f = &p->findings[i];
+
+		if (f->level == FINDING_ERROR)
+			return err_set(err, EINVAL, "%s%zu errors; first: %s: %s", before,
+				       p->error_count, pos_format(pos, p, &f->pos), f->message);
+	}
+	return err_set(err, EINVAL, "%s%zu errors", before, p->error_count);
 }
 
 const char *policy_place(char buf[PLACE_TEXT_MAX], const struct policy *p, const struct pos *there,

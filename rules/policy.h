@@ -38,6 +38,7 @@ enum deny_answer { DENY_DEFAULT, DENY_REJECT, DENY_DROP };
 enum assurance { ASSURANCE_DEFAULT, ASSURANCE_MAPPED, ASSURANCE_ATTESTED, ASSURANCE_MEASURED };
 enum on_unavailable { ON_UNAVAILABLE_DENY, ON_UNAVAILABLE_ALLOW };
 enum on_clock_loss { ON_CLOCK_LOSS_CLOSE, ON_CLOCK_LOSS_OPEN };
+enum on_stale { ON_STALE_KEEP, ON_STALE_END };
 
 struct label {
 	char *key, *value;
@@ -51,7 +52,6 @@ enum selector_kind {
 	SELECTOR_USER,
 	SELECTOR_GROUP,
 	SELECTOR_EXE,
-	/* parsed, refused as not available on this node yet: */
 	SELECTOR_CONTAINER,
 	SELECTOR_POD,
 	SELECTOR_EXE_SHA256,
@@ -87,6 +87,8 @@ struct identity {
 	bool observe;
 	enum deny_answer deny_out, deny_in; /* DENY_DEFAULT = policy default */
 	enum assurance min_assurance;       /* ASSURANCE_DEFAULT = no floor */
+	char **reference;                   /* SHA-256 of approved executables, lower-case hex */
+	size_t reference_count;
 	bool damaged; /* something of it was refused by the parser: no follow-on errors about it */
 	struct pos pos, path_pos, min_assurance_pos;
 };
@@ -125,6 +127,9 @@ struct subject {
 	struct pos pos;
 };
 
+/* An access of more than this is no exception any more, it is a rule. */
+#define RULE_GRANT_MAX_S (30LL * 86400)
+
 #define WINDOW_ZONE_MAX 64
 struct window {
 	uint8_t days;               /* bit 0 = Monday; the day on which the window begins */
@@ -150,10 +155,16 @@ struct rule {
 	struct wall expires;
 	bool has_window;
 	struct window window;
+	/* The caller's host asks who listens before the first byte leaves. */
+	bool callee_attested;
 	enum on_unavailable on_unavailable;
 	enum on_clock_loss on_clock_loss;
+	enum on_stale on_stale;
+	/* Opens nothing but pairs of identities that a grant names, each for at most so long. */
+	bool grantable;
+	int64_t grant_max_s;
 	bool damaged; /* as in struct identity */
-	struct pos pos, services_pos, assurance_pos, window_pos;
+	struct pos pos, services_pos, assurance_pos, callee_pos, window_pos, grantable_pos;
 };
 
 struct separation_exception {
@@ -226,8 +237,7 @@ struct policy {
 /* What this node's release can do; what is absent is refused with "not available on this node yet".
  */
 struct policy_features {
-	bool attested; /* false until peers' agents can vouch: a rule between nodes must say mapped
-			*/
+	bool attested; /* peers' agents vouch; without, a rule between nodes must say mapped */
 	/* Whether a window's time zone exists; NULL: not looked at. */
 	bool (*zone_known)(void *user, const char *zone);
 	void *user;
@@ -252,6 +262,8 @@ int policy_finish(struct policy *p, const struct policy_features *features, stru
 /* "payments.yaml:31:7", or "payments.yaml" without a line. */
 #define POS_TEXT_MAX 320
 const char *pos_format(char buf[POS_TEXT_MAX], const struct policy *p, const struct pos *pos);
+/* -EINVAL; what is found wrong first, and how much is: "2 errors; first: p.yaml:3:5: ...". */
+int policy_first_error(const struct policy *p, const char *before, struct err *err);
 
 /*
  * Walks the rules in which a party stands under from: (or to:), without visiting others. Each rule
@@ -272,6 +284,9 @@ bool policy_next_rule(const struct policy *p, struct rule_iter *iter, uint32_t *
 int policy_find_identity(const struct policy *p, const char *name_or_path);
 int policy_find_network(const struct policy *p, const char *name);
 int policy_find_rule(const struct policy *p, const char *name);
+/* What may have been meant by a name that nothing has; NULL: nothing near, or no memory. */
+const char *policy_nearest_identity(const struct policy *p, const char *name);
+const char *policy_nearest_rule(const struct policy *p, const char *name);
 
 /*
  * A label expression selects identities (a network is an address range and must be named):

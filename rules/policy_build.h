@@ -26,6 +26,8 @@ struct list_summary {
 	uint32_t first_identity, first_network;
 	uint32_t critical;      /* first identity with tier=critical or tier=high */
 	uint32_t highest_floor; /* identity with the highest min_assurance */
+	uint32_t unmeasurable;  /* first identity without reference values */
+	uint32_t claimed;       /* first one that a user can claim for any of its processes (R39) */
 };
 
 struct policy_build {

@@ -182,6 +182,30 @@ static const char *account_fault(const char *value)
 	return NULL;
 }
 
+#define CONTAINER_DIGITS 64
+#define DIGEST_DIGITS    64
+#define POD_DIGITS       32
+
+static bool lower_hex(const char *text, size_t digits)
+{
+	return strlen(text) == digits && only(text, "0123456789abcdef");
+}
+
+/* 8-4-4-4-12; static pods have the kubelet's MD5 without dashes (facts on identity, 9). */
+static bool pod_uid_ok(const char *text)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	if (lower_hex(text, POD_DIGITS))
+		return true;
+	if (strlen(text) != sizeof(form) - 1 || !only(text, "0123456789abcdef-"))
+		return false;
+	for (size_t i = 0; i < sizeof(form) - 1; i++)
+		if ((text[i] == '-') != (form[i] == '-'))
+			return false;
+	return true;
+}
+
 const char *selector_fault(enum selector_kind kind, const char *value)
 {
 	switch (kind) {
@@ -199,10 +223,18 @@ const char *selector_fault(enum selector_kind kind, const char *value)
 	case SELECTOR_EXE:
 		return absolute_path_fault(value);
 	case SELECTOR_CONTAINER:
+		return lower_hex(value, CONTAINER_DIGITS)
+			       ? NULL
+			       : "is not the 64 lower-case hexadecimal digits of a container's ID";
 	case SELECTOR_POD:
+		return pod_uid_ok(value)
+			       ? NULL
+			       : "is no pod's UID like 0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
 	case SELECTOR_EXE_SHA256:
 	case SELECTOR_FSVERITY:
-		return NULL; /* refused as a whole until they can be selected by */
+		return lower_hex(value, DIGEST_DIGITS)
+			       ? NULL
+			       : "is not the 64 lower-case hexadecimal digits of SHA-256";
 	}
 	return NULL;
 }

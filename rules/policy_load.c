@@ -174,6 +174,35 @@ static int load_prefixes(struct policy *p, char **texts, size_t count,
 	return 0;
 }
 
+/* SHA-256 digests, kept in lower case: of node keys and of executables. */
+static int load_digests(struct policy *p, char **texts, uint32_t count,
+			const struct yaml_tree_node *list, char ***ret, size_t *ret_count)
+{
+	const struct yaml_tree_node *n = yaml_tree_first(list);
+	char quoted[YAML_QUOTE_MAX];
+
+	*ret = mem_calloc(count, sizeof(**ret));
+	if (*ret == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++, n = step(n)) {
+		struct pos pos = policy_pos(p, n);
+
+		if (!sha256_text_ok(texts[i])) {
+			policy_error(p, &pos,
+				     "%s is not a SHA-256 digest" ADVISE
+				     "write 64 hexadecimal digits",
+				     yaml_quote(quoted, texts[i]));
+			continue;
+		}
+		for (char *c = texts[i]; *c != '\0'; c++) {
+			if (*c >= 'A' && *c <= 'F')
+				*c = (char)(*c - 'A' + 'a');
+		}
+		(*ret)[(*ret_count)++] = TAKE_PTR(texts[i]);
+	}
+	return 0;
+}
+
 /* ---- identities ---- */
 
 static void check_selector(struct policy *p, enum selector_kind kind, const char *value,
@@ -183,9 +212,7 @@ static void check_selector(struct policy *p, enum selector_kind kind, const char
 	struct pos pos = policy_pos(p, yaml_tree_get(entry, selector_name(kind)));
 	char quoted[YAML_QUOTE_MAX];
 
-	if (kind >= SELECTOR_CONTAINER)
-		policy_refuse_later(p, entry, selector_name(kind));
-	else if (fault != NULL)
+	if (fault != NULL)
 		policy_error(p, &pos, "%s: %s %s", selector_name(kind), yaml_quote(quoted, value),
 			     fault);
 }
@@ -212,7 +239,7 @@ static int load_entry(struct policy *p, struct raw_workload *raw, const struct y
 	if (e->selector_count == 0 && n != NULL && !n->damaged)
 		policy_error(p, &e->pos,
 			     "an entry without selectors would claim every process" ADVISE
-			     "name a unit, slice, cgroup, user, group or exe");
+			     "name a unit, slice, cgroup, user, group, container, pod or exe");
 	return 0;
 }
 
@@ -304,8 +331,11 @@ static int load_identity(struct policy *p, const struct raw_policy *top, struct 
 	id->min_assurance = raw->min_assurance;
 	policy_check_name(p, id->name, n);
 	check_path(p, top, id);
-	policy_refuse_later(p, n, "reference");
 	r = load_workload(p, raw, yaml_tree_get(n, "workload"), id);
+	if (r == 0)
+		r = load_digests(p, raw->reference, raw->reference_count,
+				 yaml_tree_get(n, "reference"), &id->reference,
+				 &id->reference_count);
 	if (r == 0)
 		r = policy_load_labels(p, raw->labels, raw->labels_count,
 				       yaml_tree_get(n, "labels"), &id->labels, &id->label_count);
@@ -344,34 +374,6 @@ static int load_network(struct policy *p, struct raw_network *raw, const struct 
 	return r;
 }
 
-static int load_spki(struct policy *p, struct raw_node *raw, const struct yaml_tree_node *list,
-		     struct node_bound *node)
-{
-	const struct yaml_tree_node *n = yaml_tree_first(list);
-	char quoted[YAML_QUOTE_MAX];
-
-	node->spki = mem_calloc(raw->spki_count, sizeof(*node->spki));
-	if (node->spki == NULL)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < raw->spki_count; i++, n = step(n)) {
-		struct pos pos = policy_pos(p, n);
-
-		if (!sha256_text_ok(raw->spki[i])) {
-			policy_error(p, &pos,
-				     "%s is not a SHA-256 digest" ADVISE
-				     "write 64 hexadecimal digits",
-				     yaml_quote(quoted, raw->spki[i]));
-			continue;
-		}
-		for (char *c = raw->spki[i]; *c != '\0'; c++) {
-			if (*c >= 'A' && *c <= 'F')
-				*c = (char)(*c - 'A' + 'a');
-		}
-		node->spki[node->spki_count++] = TAKE_PTR(raw->spki[i]);
-	}
-	return 0;
-}
-
 static int load_node(struct policy *p, struct raw_node *raw, const struct yaml_tree_node *n)
 {
 	struct pos pos = policy_pos(p, yaml_tree_get(n, "pattern"));
@@ -394,7 +396,8 @@ static int load_node(struct policy *p, struct raw_node *raw, const struct yaml_t
 	r = load_prefixes(p, raw->addresses, raw->addresses_count, yaml_tree_get(n, "addresses"),
 			  &node->addresses, &node->address_count);
 	if (r == 0)
-		r = load_spki(p, raw, yaml_tree_get(n, "spki"), node);
+		r = load_digests(p, raw->spki, raw->spki_count, yaml_tree_get(n, "spki"),
+				 &node->spki, &node->spki_count);
 	if (r < 0)
 		return r;
 	return policy_load_labels(p, raw->labels, raw->labels_count, yaml_tree_get(n, "labels"),

@@ -93,6 +93,31 @@ static void load_expires(struct policy *p, const char *text, const struct yaml_t
 			     yaml_quote(quoted, text));
 }
 
+static void load_grantable(struct policy *p, const struct raw_grantable *raw,
+			   const struct yaml_tree_node *n, struct rule *rule)
+{
+	const struct yaml_tree_node *max;
+	char quoted[YAML_QUOTE_MAX];
+	struct pos pos;
+
+	if (raw == NULL || n == NULL)
+		return;
+	max = yaml_tree_get(n, "max");
+	pos = policy_pos(p, max);
+	rule->grantable = true;
+	rule->grantable_pos = policy_pos(p, n);
+	if (max == NULL || raw->max[0] == '\0')
+		return; /* said already */
+	if (text_duration(raw->max, &rule->grant_max_s) < 0)
+		policy_error(p, &pos, "%s is not a duration" ADVISE "write it like 30m, 8h or 2d",
+			     yaml_quote(quoted, raw->max));
+	else if (rule->grant_max_s > RULE_GRANT_MAX_S)
+		policy_error(p, &pos,
+			     "a grant of %s is longer than 30d" ADVISE
+			     "write at most 30d, or a plain rule with expires:",
+			     yaml_quote(quoted, raw->max));
+}
+
 static void check_review(struct policy *p, const char *text, const struct yaml_tree_node *n)
 {
 	struct pos pos = policy_pos(p, yaml_tree_get(n, "review"));
@@ -102,25 +127,6 @@ static void check_review(struct policy *p, const char *text, const struct yaml_t
 	if (text != NULL && date_parse(text, &t) < 0)
 		policy_error(p, &pos, "%s is not a date" ADVISE "write it like 2027-06-30",
 			     yaml_quote(quoted, text));
-}
-
-static void refuse_later_fields(struct policy *p, const struct raw_rule *raw,
-				const struct yaml_tree_node *n)
-{
-	struct pos pos;
-
-	policy_refuse_later(p, n, "grantable");
-	policy_refuse_later(p, n, "max_flows");
-	pos = policy_pos(p, yaml_tree_get(n, "callee"));
-	if (raw->callee == CALLEE_ATTESTED)
-		policy_error(p, &pos,
-			     "callee: attested is not available on this node yet" ADVISE
-			     "write callee: mapped, or remove it");
-	pos = policy_pos(p, yaml_tree_get(n, "on_stale"));
-	if (raw->on_stale == ON_STALE_END)
-		policy_error(p, &pos,
-			     "on_stale: end is not available on this node yet" ADVISE
-			     "write on_stale: keep, or remove it");
 }
 
 static void load_scalars(struct policy *p, struct raw_rule *raw, const struct yaml_tree_node *n,
@@ -140,12 +146,16 @@ static void load_scalars(struct policy *p, struct raw_rule *raw, const struct ya
 	rule->assurance = raw->assurance;
 	rule->observe = raw->mode == MODE_OBSERVE;
 	rule->on_unavailable = raw->on_unavailable;
+	rule->callee_attested = raw->callee == CALLEE_ATTESTED;
+	rule->callee_pos = policy_pos(p, yaml_tree_get(n, "callee"));
 	rule->on_clock_loss = raw->on_clock_loss;
+	rule->on_stale = raw->on_stale;
 	policy_check_name(p, rule->name, n);
 	load_expires(p, raw->expires, n, rule);
 	load_window(p, raw->window, yaml_tree_get(n, "window"), rule);
+	load_grantable(p, raw->grantable, yaml_tree_get(n, "grantable"), rule);
 	check_review(p, rule->review, n);
-	refuse_later_fields(p, raw, n);
+	policy_refuse_later(p, n, "max_flows");
 }
 
 int policy_load_rule(struct policy *p, struct raw_rule *raw, const struct yaml_tree_node *n)

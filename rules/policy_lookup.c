@@ -2,10 +2,14 @@
 #include "rules/policy.h"
 
 #include "base/hash.h"
+#include "base/mem.h"
 #include "base/text.h"
 
 #include <errno.h>
 #include <stdint.h>
+
+/* For "did you mean": of a large policy the first ones do. */
+#define NAMES_LOOKED_AT_MAX 4096
 
 /*
  * The maps hold an index plus one, so that NULL is absence. Networks follow the identities in the
@@ -37,6 +41,29 @@ int policy_find_network(const struct policy *p, const char *name)
 int policy_find_rule(const struct policy *p, const char *name)
 {
 	return position(p->rules_by_name, name);
+}
+
+static const char *nearest(const struct policy *p, bool rules, const char *name)
+{
+	size_t count = rules ? p->rule_count : p->identity_count;
+	CLEANUP(freep) const char **names = NULL;
+
+	if (count > NAMES_LOOKED_AT_MAX)
+		count = NAMES_LOOKED_AT_MAX;
+	names = mem_calloc(count, sizeof(*names));
+	for (size_t i = 0; names != NULL && i < count; i++)
+		names[i] = rules ? p->rules[i].name : p->identities[i].name;
+	return names != NULL ? text_nearest(name, names, count) : NULL;
+}
+
+const char *policy_nearest_identity(const struct policy *p, const char *name)
+{
+	return nearest(p, false, name);
+}
+
+const char *policy_nearest_rule(const struct policy *p, const char *name)
+{
+	return nearest(p, true, name);
 }
 
 static void rules_begin(const struct policy *p, struct party_ref party, bool to,

@@ -332,9 +332,26 @@ static int party_cmp(const void *a, const void *b)
 	return (x->index > y->index) - (x->index < y->index);
 }
 
+/*
+ * Below user@UID.service every process of that user may go where it likes, so a cgroup there says
+ * what the user says (R39).
+ */
+static bool is_claimed(const struct identity *id)
+{
+	for (size_t i = 0; i < id->workload_count; i++) {
+		const struct workload_entry *e = &id->workload[i];
+
+		for (size_t j = 0; j < e->selector_count; j++)
+			if (e->selectors[j].kind == SELECTOR_CGROUP &&
+			    strstr(e->selectors[j].value, "/user@") != NULL)
+				return true;
+	}
+	return false;
+}
+
 static void summarize(struct policy *p, const struct party_list *l, struct list_summary *s)
 {
-	*s = (struct list_summary){NO_PARTY, NO_PARTY, NO_PARTY, NO_PARTY};
+	*s = (struct list_summary){NO_PARTY, NO_PARTY, NO_PARTY, NO_PARTY, NO_PARTY, NO_PARTY};
 	for (size_t i = 0; i < l->count; i++) {
 		uint32_t index = l->parties[i].index;
 		const struct identity *id;
@@ -354,6 +371,10 @@ static void summarize(struct policy *p, const struct party_list *l, struct list_
 		if (s->highest_floor == NO_PARTY ||
 		    id->min_assurance > p->identities[s->highest_floor].min_assurance)
 			s->highest_floor = index;
+		if (s->unmeasurable == NO_PARTY && id->reference_count == 0)
+			s->unmeasurable = index;
+		if (s->claimed == NO_PARTY && is_claimed(id))
+			s->claimed = index;
 	}
 }
 

@@ -39,7 +39,7 @@ static void refuse_network_attested(struct policy *p, const struct rule *rule, u
 
 static bool available(const struct policy *p, enum assurance a)
 {
-	return a <= ASSURANCE_MAPPED || (a == ASSURANCE_ATTESTED && p->build->features->attested);
+	return a <= ASSURANCE_MAPPED || p->build->features->attested;
 }
 
 /* The floors that identities set. */
@@ -75,6 +75,8 @@ static void check_floor(struct policy *p, const struct rule *rule, const struct 
 static void warn_critical(struct policy *p, const struct rule *rule, const struct sides *s)
 {
 	uint32_t critical = s->to->critical != NO_PARTY ? s->to->critical : s->from->critical;
+	/* An address is all there is of a network: a rule with one cannot demand more. */
+	bool network = some_network(s) != NO_PARTY;
 	const struct identity *id;
 
 	if (critical == NO_PARTY)
@@ -82,36 +84,90 @@ static void warn_critical(struct policy *p, const struct rule *rule, const struc
 	id = &p->identities[critical];
 	policy_warn(p, &rule->assurance_pos,
 		    "rule \"%s\" rests on addresses alone (mapped), and \"%s\" has tier=%s" ADVISE
-		    "demand attested as soon as its nodes can",
-		    rule->name, id->name, label_value(id->labels, id->label_count, "tier"));
+		    "%s",
+		    rule->name, id->name, label_value(id->labels, id->label_count, "tier"),
+		    network ? "keep the network narrow" : "demand attested");
 }
 
-static void check_assurance(struct policy *p, struct rule *rule, const struct sides *s)
+/* What a rule above mapped needs: somebody who can vouch, and something to compare with. */
+static void check_vouched(struct policy *p, const struct rule *rule, const struct sides *s)
 {
-	bool own = rule->assurance != ASSURANCE_DEFAULT;
+	const char *demanded = assurance_name(rule->assurance);
 	uint32_t network = some_network(s);
 
-	if (!own)
-		rule->assurance = p->assurance;
-	if (rule->damaged)
-		return;
+	if (network != NO_PARTY)
+		refuse_network_attested(p, rule, network);
+	else if (!p->build->features->attested)
+		policy_error(p, &rule->assurance_pos,
+			     "rule \"%s\" demands %s; this node cannot attest yet" ADVISE
+			     "write assurance: mapped",
+			     rule->name, demanded);
+	else if (s->from->claimed != NO_PARTY)
+		policy_error(p, &rule->assurance_pos,
+			     "rule \"%s\" demands %s, and \"%s\" is told by a cgroup that its user "
+			     "may enter with any process" ADVISE
+			     "run it in a unit or slice of the system, or write assurance: mapped",
+			     rule->name, demanded, p->identities[s->from->claimed].name);
+	if (rule->assurance == ASSURANCE_MEASURED && s->from->unmeasurable != NO_PARTY &&
+	    network == NO_PARTY)
+		policy_error(p, &rule->assurance_pos,
+			     "rule \"%s\" demands measured, and \"%s\" has no reference values to "
+			     "compare with" ADVISE
+			     "write reference: [SHA-256 of its executable] at that identity",
+			     rule->name, p->identities[s->from->unmeasurable].name);
 	if (rule->assurance == ASSURANCE_MEASURED && rule->on_unavailable == ON_UNAVAILABLE_ALLOW)
 		policy_error(p, &rule->assurance_pos,
 			     "rule \"%s\" demands measured and has on_unavailable: allow" ADVISE
 			     "write on_unavailable: deny",
 			     rule->name);
-	/* A default of measured is refused once, where it is written. */
-	if (rule->assurance == ASSURANCE_MEASURED && own)
-		policy_error(p, &rule->assurance_pos,
-			     "assurance: measured is not available on this node yet" ADVISE
-			     "write assurance: mapped");
-	else if (rule->assurance == ASSURANCE_ATTESTED && network != NO_PARTY)
-		refuse_network_attested(p, rule, network);
-	else if (rule->assurance == ASSURANCE_ATTESTED && !p->build->features->attested)
-		policy_error(p, &rule->assurance_pos,
-			     "rule \"%s\" demands attested; this node cannot attest yet" ADVISE
-			     "write assurance: mapped",
+}
+
+static void check_callee(struct policy *p, const struct rule *rule, const struct sides *s)
+{
+	if (!rule->callee_attested || rule->damaged)
+		return;
+	if (s->to->first_network != NO_PARTY)
+		policy_error(p, &rule->callee_pos,
+			     "rule \"%s\" asks who listens, but in network \"%s\" nobody can "
+			     "answer" ADVISE "remove callee: attested",
+			     rule->name, p->networks[s->to->first_network].name);
+	else if (!p->build->features->attested)
+		policy_error(p, &rule->callee_pos,
+			     "rule \"%s\" asks who listens; this node cannot ask yet" ADVISE
+			     "write callee: mapped, or remove it",
 			     rule->name);
+}
+
+/* No socket stands behind an echo, so nobody can vouch for it (R6). */
+static void check_echo(struct policy *p, const struct rule *rule)
+{
+	bool asks = rule->assurance > ASSURANCE_MAPPED || rule->callee_attested;
+
+	for (size_t i = 0; i < rule->service_count; i++) {
+		char text[SERVICE_TEXT_MAX];
+
+		if (!asks || rule->on_unavailable == ON_UNAVAILABLE_ALLOW ||
+		    !service_is_echo(&rule->services[i]))
+			continue;
+		policy_warn(p, &rule->services_pos,
+			    "rule \"%s\" demands attested, and nobody can vouch for %s: it stays "
+			    "closed" ADVISE
+			    "write a rule of its own for it, with assurance: mapped",
+			    rule->name, service_format(text, &rule->services[i]));
+		return;
+	}
+}
+
+static void check_assurance(struct policy *p, struct rule *rule, const struct sides *s)
+{
+	if (rule->assurance == ASSURANCE_DEFAULT)
+		rule->assurance = p->assurance;
+	check_callee(p, rule, s);
+	if (rule->damaged)
+		return;
+	if (rule->assurance > ASSURANCE_MAPPED)
+		check_vouched(p, rule, s);
+	check_echo(p, rule);
 	check_floor(p, rule, s->from);
 	check_floor(p, rule, s->to);
 	if (rule->assurance == ASSURANCE_MAPPED)
@@ -179,6 +235,27 @@ static void check_served(struct policy *p, const struct rule *rule)
 	}
 }
 
+/* ---- grants ---- */
+
+/* A grant names two identities, so that what it opens can be named, and closed, again. */
+static void check_grantable(struct policy *p, const struct rule *rule, const struct sides *s)
+{
+	uint32_t network = some_network(s);
+
+	if (!rule->grantable || rule->damaged)
+		return;
+	if (rule->observe)
+		policy_error(p, &rule->grantable_pos,
+			     "rule \"%s\" is grantable and has mode: observe, which lets everybody "
+			     "pass without a grant" ADVISE "remove one of them",
+			     rule->name);
+	if (network != NO_PARTY)
+		policy_error(p, &rule->grantable_pos,
+			     "rule \"%s\" is grantable, and a grant names two identities; network "
+			     "\"%s\" is none" ADVISE "write a rule of its own for the network",
+			     rule->name, p->networks[network].name);
+}
+
 /* ---- dates ---- */
 
 static void check_dates(struct policy *p, const struct rule *rule)
@@ -220,6 +297,7 @@ static void check_rule(struct policy *p, struct rule *rule)
 			     rule->name);
 	check_ranges(p, rule, &s);
 	check_served(p, rule);
+	check_grantable(p, rule, &s);
 	check_dates(p, rule);
 }
 
@@ -243,13 +321,13 @@ void policy_summarize_mapped(struct policy *p)
 		policy_warn(p, &first->assurance_pos,
 			    "%zu %s mapped: the called host admits every process of the caller's "
 			    "node, and only the caller's own agent tells its processes apart" ADVISE
-			    "demand attested where that is too little, as soon as nodes can",
+			    "demand attested where that is too little",
 			    count, count == 1 ? "rule is" : "rules are");
 }
 
 int policy_check_rules(struct policy *p)
 {
-	if (p->assurance == ASSURANCE_MEASURED)
+	if (p->assurance > ASSURANCE_ATTESTED && !p->build->features->attested)
 		policy_error(p, &p->build->assurance_pos,
 			     "assurance: measured is not available on this node yet" ADVISE
 			     "write assurance: mapped");

@@ -125,7 +125,7 @@ static const cyaml_schema_field_t window_fields[] = {
 };
 
 static const cyaml_schema_field_t grantable_fields[] = {
-	TEXT("max", OPTIONAL, struct raw_grantable, max),
+	TEXT("max", REQUIRED, struct raw_grantable, max),
 	CYAML_FIELD_END,
 };
 

@@ -13,7 +13,6 @@
 
 enum policy_mode { MODE_NORMAL, MODE_OBSERVE };
 enum policy_callee { CALLEE_ABSENT, CALLEE_MAPPED, CALLEE_ATTESTED };
-enum policy_on_stale { ON_STALE_ABSENT, ON_STALE_KEEP, ON_STALE_END };
 
 /* A list of strings, as libcyaml wants it: pointer and count side by side. */
 #define RAW_LIST(member)                                                                           \
@@ -69,7 +68,7 @@ struct raw_rule {
 	struct raw_window *window;
 	enum on_unavailable on_unavailable;
 	enum on_clock_loss on_clock_loss;
-	enum policy_on_stale on_stale;
+	enum on_stale on_stale;
 	struct raw_grantable *grantable;
 };
 

@@ -67,18 +67,23 @@ enum set_kind {
 	SET_LEASED,              /* mark; value: end of the lease                slot */
 	SET_PENDING,             /* mark: its live element asks */
 	SET_REDERIVE,            /* mark: classify its flows again */
-	SET_OPEN_IF_UNAVAILABLE, /* mark */
+	SET_OPEN_IF_UNAVAILABLE, /* mark, with its flag: open without lease  slot */
+	SET_ASK_WATCHED,         /* mark: a rule that asks only observes      slot */
 	SET_NODE_CONDUITS,       /* mark: no local end to check */
 	SET_BY_USER,             /* mark: datagrams; only its caller's uid says whose it is (R20) */
 	SET_OBSERVE_WHO,         /* mark: identities and conduits in observe mode */
 	SET_DENY_OUT_DROP,       /* mark: answer drop instead of reject at egress */
 	SET_DENY_IN_REJECT,      /* mark: answer reject instead of drop at ingress */
+	SET_DENY_IN_DROP,        /* mark: drop even who was asked about and not vouched for */
+	SET_ANSWERING, /* l4proto; value: MARK_REFUSED; missing while the table is torn down */
 	/* switches and state; the agent and the kernel handle their elements, rulesets do not */
 	SET_AGENT_ALIVE,
 	SET_CANDIDATE_ON,
 	SET_OBSERVE_ON,
 	SET_TRIAL_ON,
 	SET_ASKED,
+	SET_ASKED4, /* questions to far nodes, by source address */
+	SET_ASKED6,
 	SET_DENIED4,
 	SET_DENIED6,
 	SET_KIND_COUNT,
@@ -139,7 +144,7 @@ enum live_verdict {
 	LIVE_LEASED,         /* accept while its lease lives, else deny */
 	LIVE_WATCHED,        /* accept and record: the rule is in observe mode and does not hold */
 	LIVE_LEASED_WATCHED, /* accept while its lease lives, else accept and record */
-	LIVE_ASK,            /* a question; for later */
+	LIVE_ASK,            /* the far node is asked first, about each new flow */
 	LIVE_REFUSED_REPLY,  /* reserved mark of a refused packet: RST only */
 	LIVE_SINGLE_COUNT,
 	LIVE_PAIR_BASE = 16, /* + confirmed * 8 + candidate, when they differ */

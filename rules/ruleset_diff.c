@@ -57,11 +57,10 @@ static uint32_t record_mark(const uint8_t *record)
 	return mark;
 }
 
-static bool is_rederived(const struct diff *d, uint32_t mark)
+static bool is_listed(const struct diff *d, uint32_t mark)
 {
 	size_t low = 0, high = d->rederive_count;
 
-	mark &= MARK_NUMBER_MASK;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
@@ -75,7 +74,13 @@ static bool is_rederived(const struct diff *d, uint32_t mark)
 	return false;
 }
 
-/* Verdict of a number in a ruleset's live, LIVE_NONE without an element. */
+/* By its mark, or by its number, which stands for all of them. */
+static bool is_rederived(const struct diff *d, uint32_t mark)
+{
+	return is_listed(d, mark) || is_listed(d, mark & MARK_NUMBER_MASK);
+}
+
+/* Verdict of a mark in a ruleset's live, LIVE_NONE without an element. */
 static uint8_t live_of(const struct ruleset *r, uint32_t mark)
 {
 	const struct set_items *live =
@@ -105,6 +110,9 @@ static enum plan_phase phase_of_deletion(const struct diff *d, uint8_t kind, con
 		if (live_of(d->new_, record_mark(record)) != LIVE_NONE)
 			return PLAN_LAZY;
 		return is_rederived(d, record_mark(record)) ? PLAN_REDERIVE : PLAN_CUT;
+	case SET_OPEN_IF_UNAVAILABLE:
+		/* While nobody can be asked this is what lets a first packet in. */
+		return PLAN_CUT;
 	case SET_LEASED:
 		/* A lease that outlives its use must not go before the verdict stops asking for it.
 		 */
@@ -119,7 +127,6 @@ static enum plan_phase phase_of_deletion(const struct diff *d, uint8_t kind, con
 	case SET_ESSENTIAL_ENDS:
 	case SET_PENDING:
 	case SET_REDERIVE:
-	case SET_OPEN_IF_UNAVAILABLE:
 	case SET_NODE_CONDUITS:
 	case SET_BY_USER:
 		return PLAN_LAZY;

@@ -14,7 +14,8 @@
 #define LEVEL_1_BIT 1
 
 const char *const table_counters[TABLE_COUNTERS] = {
-	"refused", "denied", "would_deny", "resynced", "log_lost", "unclaimed", "questions",
+	"refused",  "denied",    "would_deny", "resynced",
+	"log_lost", "unclaimed", "questions",  "unasked",
 };
 
 /* --- statements ------------------------------------------------------------------------------ */
@@ -175,6 +176,13 @@ void table_by_slot(struct builder *b, const char *name)
 	CHAIN(b, "%s", name);
 	RULE(b, switched_on(SET_CANDIDATE_ON), go("%s_b", name));
 	RULE(b, go("%s_a", name));
+}
+
+void table_ask_watched(struct builder *b, const char *to)
+{
+	RULE(b, switched_on(SET_CANDIDATE_ON), mark_in_slot(SET_ASK_WATCHED, SLOT_B), go("%s", to));
+	RULE(b, not(switched_on(SET_CANDIDATE_ON)), mark_in_slot(SET_ASK_WATCHED, SLOT_A),
+	     go("%s", to));
 }
 
 /* --- sets ------------------------------------------------------------------------------------ */

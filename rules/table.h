@@ -74,7 +74,8 @@ enum stmt_kind {
 	STMT_CT_MARK_FROM_META, /* meta mark & mask */
 	STMT_SET_META_MARK,     /* value */
 	STMT_META_MARK_FROM_CT, /* meta mark set ct mark */
-	STMT_UPDATE,  /* element with key into a dynamic set; value: limit per second or 0 */
+	/* Element with key into a dynamic set; value: limit per second or 0, mask: its burst. */
+	STMT_UPDATE,
 	STMT_COUNTER, /* name */
 	STMT_LOG,     /* name: prefix */
 	/* Verdicts. */
@@ -133,8 +134,12 @@ struct table_chain {
 #define TABLE_STMTS_MAX  16384
 #define TABLE_CHAINS_MAX 512
 
-#define TABLE_COUNTERS 7
+#define TABLE_COUNTERS 8
 extern const char *const table_counters[TABLE_COUNTERS];
+
+/* Questions to far nodes for each source address: bounds our own work, never a busy client. */
+#define TABLE_ASKS_PER_SECOND 20000
+#define TABLE_ASKS_BURST      4000
 
 /* Kernel-side state: length of life of an element that the packet path adds. */
 #define TABLE_DYNAMIC_MS 10000
@@ -149,6 +154,7 @@ enum table_log_why {
 	TABLE_LOG_END,       /* another local end than the conduit's: receiver changed */
 	TABLE_LOG_UNKNOWN,   /* unknown cgroup, and nobody could be asked */
 	TABLE_LOG_UNTRACKED, /* no valid conntrack entry */
+	TABLE_LOG_ATTEST,    /* the far node was asked and did not vouch, or could not be asked */
 	TABLE_LOG_RESYNC,    /* bare SYN on a live entry: see whether a new socket has the tuple */
 	TABLE_LOG_WHY_COUNT,
 };
@@ -173,7 +179,7 @@ void table_free(struct table *t);
 void table_freep(struct table **t);
 
 /* Which queue asks what (FORMATS, queues). */
-#define TABLE_QUEUE_WHO      0 /* unknown cgroups, listeners that only a uid separates */
+#define TABLE_QUEUE_WHO      0 /* unknown cgroups, listeners by uid or without a socket */
 #define TABLE_QUEUE_ATTEST   1
 #define TABLE_QUEUE_DATAGRAM 2
 

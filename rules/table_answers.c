@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/text.h"
 
 #define LOG_PER_SECOND 100
@@ -31,6 +32,7 @@ static const char *const reasons[TABLE_LOG_WHY_COUNT] = {
 	[TABLE_LOG_END] = "end",
 	[TABLE_LOG_UNKNOWN] = "unknown",
 	[TABLE_LOG_UNTRACKED] = "untracked",
+	[TABLE_LOG_ATTEST] = "attest",
 	[TABLE_LOG_RESYNC] = "resync",
 };
 
@@ -76,6 +78,30 @@ static void log_flows(struct builder *b, uint8_t set, int saddr, int daddr, int 
 		     table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why));
 }
 
+/*
+ * A flow that was logged within 10 s, once more: who it was is the far node's to say and no part of
+ * the key, and one process there must not hide another. A budget of its own, so that a flood of
+ * such leaves those alone that are new.
+ */
+static void log_again(struct builder *b, const char *decision, const char *why)
+{
+	const struct stmt first[] = {table_plain(STMT_SYN_ONLY), proto_is(IPPROTO_UDP)};
+	struct stmt limit = table_mask(STMT_LIMIT, LOG_BURST, LOG_PER_SECOND);
+	struct stmt line = table_named(STMT_LOG, TABLE_LOG_PREFIX "%s:%s", decision, why);
+
+	/* The later packets of what is let pass were not asked about. */
+	for (size_t i = 0; i < ARRAY_LEN(first); i++) {
+		RULE(b, first[i],
+		     found_in(table_set(SET_DENIED4, SLOT_A, 0), LOAD_CT_MARK, LOAD_SADDR4,
+			      LOAD_DADDR4, LOAD_L4PROTO, LOAD_DPORT),
+		     limit, line, back());
+		RULE(b, first[i],
+		     found_in(table_set(SET_DENIED6, SLOT_A, 0), LOAD_CT_MARK, LOAD_SADDR6,
+			      LOAD_DADDR6, LOAD_L4PROTO, LOAD_DPORT),
+		     limit, line, back());
+	}
+}
+
 static void log_chain(struct builder *b, enum table_log_decision d, enum table_log_why w)
 {
 	const char *decision = decisions[d], *why = reasons[w];
@@ -89,6 +115,8 @@ static void log_chain(struct builder *b, enum table_log_decision d, enum table_l
 		RULE(b, count_as("log_lost"));
 		return;
 	}
+	if (w == TABLE_LOG_ATTEST)
+		log_again(b, decision, why);
 	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_DPORT, has_ports(), decision, why);
 	log_flows(b, SET_DENIED6, LOAD_SADDR6, LOAD_DADDR6, LOAD_DPORT, has_ports(), decision, why);
 	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_SPORT, not(has_ports()), decision,
@@ -124,11 +152,17 @@ static void log_rest(struct builder *b)
  * same conntrack entry and passes our own chains by that mark (R7). For other protocols the scratch
  * of classification is wiped, so that an entry that was confirmed long ago is classified again
  * when policy changes.
+ *
+ * The mark comes from a map: when somebody deletes or flushes the table, the kernel makes the
+ * elements of maps inactive while packets still go through the chains (nft_map_deactivate()), so
+ * `live` knows nobody. No connection may be reset for that; its packet is lost and comes again.
  */
 static void answers(struct builder *b)
 {
 	CHAIN(b, "answer");
-	RULE(b, proto_is(IPPROTO_TCP), set_mark(MARK_REFUSED), table_plain(STMT_REJECT_RST));
+	RULE(b, proto_is(IPPROTO_TCP), map_mark(table_set(SET_ANSWERING, SLOT_A, 0), LOAD_L4PROTO),
+	     table_plain(STMT_REJECT_RST));
+	RULE(b, proto_is(IPPROTO_TCP), drop_it());
 	RULE(b, is_identity(), set_mark(0));
 	RULE(b, table_plain(STMT_REJECT_ADMIN));
 	CHAIN(b, "silence");
@@ -145,6 +179,11 @@ static void answers(struct builder *b)
 	RULE(b, table_plain(STMT_IIF_LO), go("answer"));
 	RULE(b, mark_in(SET_DENY_IN_REJECT), go("answer"));
 	RULE(b, go("silence"));
+	/* The caller's own host has said who it is, so telling it at once betrays nothing. */
+	CHAIN(b, "denied_asked");
+	RULE(b, is_input(), is_not_vouched(), not(mark_in(SET_DENY_IN_DROP)), count_as("denied"),
+	     go("answer"));
+	RULE(b, go("denied"));
 }
 
 static void observed(struct builder *b)
@@ -175,6 +214,8 @@ static void deny_chain(struct builder *b, enum table_log_why w)
 	if (b->t->shape.trial)
 		RULE(b, not(switched_on(SET_TRIAL_ON)), go("would_%s", why));
 	RULE(b, mark_in(SET_OBSERVE_WHO), go("would_%s", why));
+	if (w == TABLE_LOG_ATTEST)
+		table_ask_watched(b, "would_attest");
 	/*
 	 * The socket of a refused connection is gone before the agent reads the log. The packet
 	 * ends here, so its own mark may carry what was found out about it.
@@ -183,6 +224,8 @@ static void deny_chain(struct builder *b, enum table_log_why w)
 	RULE(b, jump("log_deny_%s", why));
 	if (w == TABLE_LOG_RESYNC)
 		RULE(b, count_as("denied"), drop_it());
+	else if (w == TABLE_LOG_ATTEST)
+		RULE(b, go("denied_asked"));
 	else
 		RULE(b, go("denied"));
 }
@@ -198,6 +241,8 @@ void table_answers(struct builder *b)
 	CHAIN(b, "unjudged");
 	RULE(b, is_identity(), go("deny_rule"));
 	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("deny_untracked"));
+	/* Asked about, and not vouched for; or nobody could say. */
+	RULE(b, mark_has(MARK_UNAVAILABLE), go("deny_attest"));
 	RULE(b, go("deny_ended"));
 	log_chain(b, TABLE_LOG_WATCH, TABLE_LOG_RULE);
 }

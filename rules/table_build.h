@@ -61,11 +61,13 @@ struct stmt table_keyed(enum stmt_kind kind, struct set_ref set, const int *load
 #define mark_has(bits) table_not(table_mask(STMT_CT_MARK, (bits), 0))
 #define set_mark(m)    table_value(STMT_SET_CT_MARK, (m))
 #define is_identity()  mark_has(0x40000000u)
-#define is_reply()     table_plain(STMT_CT_REPLY)
-#define is_original()  table_not(table_plain(STMT_CT_REPLY))
-#define is_output()    table_plain(STMT_IIF_NONE)
-#define is_input()     table_not(table_plain(STMT_IIF_NONE))
-#define has_verdict()  table_not(table_mask(STMT_META_MARK, MARK_VERDICT, 0))
+/* Both bits: what was asked about, and not vouched for. */
+#define is_not_vouched() table_mask(STMT_CT_MARK, MARK_NOT_VOUCHED, MARK_NOT_VOUCHED)
+#define is_reply()       table_plain(STMT_CT_REPLY)
+#define is_original()    table_not(table_plain(STMT_CT_REPLY))
+#define is_output()      table_plain(STMT_IIF_NONE)
+#define is_input()       table_not(table_plain(STMT_IIF_NONE))
+#define has_verdict()    table_not(table_mask(STMT_META_MARK, MARK_VERDICT, 0))
 
 #define not(s) table_not(s)
 
@@ -85,6 +87,8 @@ struct stmt table_live(void); /* ct mark vmap @live */
 
 /* Chain `name`: to name_b while the candidate generation is switched on, else to name_a (R15). */
 void table_by_slot(struct builder *b, const char *name);
+/* To chain `to` where a rule in observe mode is among those that ask. */
+void table_ask_watched(struct builder *b, const char *to);
 
 /* Parts, each in its own file. */
 void table_answers(struct builder *b);     /* log, observe, deny, answer */

@@ -59,36 +59,82 @@ static void pairs(struct builder *b)
 	}
 }
 
-static void queue_chain(struct builder *b, const char *name, uint16_t offset)
+/*
+ * Without a heartbeat, or without queues, the kernel itself goes to what opens when nobody can be
+ * asked (R11). The mark says so from now on, and leases end by themselves.
+ */
+static void unavailable(struct builder *b)
 {
-	CHAIN(b, "%s", name);
-	/* Only the verdict's own mark may come back (R9). */
-	RULE(b, table_value(STMT_SET_META_MARK, 0));
-	if (b->t->shape.queue != QUEUE_NONE)
+	CHAIN(b, "unavailable");
+	RULE(b, table_value(STMT_CT_MARK_OR, MARK_UNAVAILABLE));
+	for (int on = 1; on >= 0; on--) {
+		uint8_t slot = on ? SLOT_B : SLOT_A;
+		struct stmt which =
+			on ? switched_on(SET_CANDIDATE_ON) : not(switched_on(SET_CANDIDATE_ON));
+
+		RULE(b, which, mark_in_slot(SET_LEASED, slot), accept_it());
+		RULE(b, which, mark_in_slot(SET_OPEN_IF_UNAVAILABLE, slot), accept_it());
+	}
+	RULE(b, go("deny_attest"));
+}
+
+/* The meter bounds our own work; who may hold how many packets is decided where they are held. */
+static void ask_chain(struct builder *b, const char *name, uint16_t offset)
+{
+	static const struct {
+		enum set_kind kind;
+		enum load saddr;
+	} meters[] = {{SET_ASKED4, LOAD_SADDR4}, {SET_ASKED6, LOAD_SADDR6}};
+
+	if (b->t->shape.queue != QUEUE_NONE) {
+		CHAIN(b, "%s_queue", name);
+		RULE(b, count_as("questions"));
+		/* What is asked about; only a verdict's own mark comes back (R9). */
+		RULE(b, table_plain(STMT_META_MARK_FROM_CT));
 		RULE(b, table_value(STMT_QUEUE, (uint32_t)b->t->shape.queue_first + offset));
-	else
+	}
+	CHAIN(b, "%s", name);
+	if (b->t->shape.queue == QUEUE_NONE) {
 		RULE(b, go("unavailable"));
+		return;
+	}
+	RULE(b, not(switched_on(SET_AGENT_ALIVE)), go("unavailable"));
+	for (size_t i = 0; i < sizeof(meters) / sizeof(meters[0]); i++) {
+		struct stmt meter = table_keyed(STMT_UPDATE, table_set(meters[i].kind, SLOT_A, 0),
+						KEY(meters[i].saddr));
+
+		meter.value = TABLE_ASKS_PER_SECOND;
+		meter.mask = TABLE_ASKS_BURST;
+		RULE(b, meter, go("%s_queue", name));
+	}
+	RULE(b, count_as("unasked"), go("unasked"));
 }
 
 /*
- * The far host is asked who is calling. Without a heartbeat the kernel itself goes to the rule's
- * on_unavailable; a queue that is full, or that nobody reads, drops (R11).
+ * The far node is asked who is calling, before anything reaches anybody. A bare SYN on an entry
+ * that has seen a reply asks nothing: it may be forged (R1). Other packets belong to a flow that
+ * ran before the question was put, or to nobody: they wait in silence, in either direction, until
+ * the agent has asked about the flow and marked it; their retransmission passes then.
  */
 static void ask(struct builder *b)
 {
 	char name[CHAIN_NAME_MAX];
 
-	CHAIN(b, "unavailable");
-	RULE(b, mark_in(SET_OPEN_IF_UNAVAILABLE), table_value(STMT_CT_MARK_OR, MARK_UNAVAILABLE),
-	     accept_it());
-	RULE(b, go("deny_ended"));
-	queue_chain(b, "ask_queue", TABLE_QUEUE_ATTEST);
-	queue_chain(b, "ask_queue_udp", TABLE_QUEUE_DATAGRAM);
+	CHAIN(b, "unasked");
+	RULE(b, switched_on(SET_OBSERVE_ON), go("would_attest"));
+	if (b->t->shape.trial)
+		RULE(b, not(switched_on(SET_TRIAL_ON)), go("would_attest"));
+	RULE(b, mark_in(SET_OBSERVE_WHO), go("would_attest"));
+	table_ask_watched(b, "would_attest");
+	RULE(b, drop_it());
+	unavailable(b);
+	ask_chain(b, "ask_syn", TABLE_QUEUE_ATTEST);
+	ask_chain(b, "ask_datagram", TABLE_QUEUE_DATAGRAM);
 	CHAIN(b, "%s", live_chain(name, LIVE_ASK));
-	RULE(b, not(switched_on(SET_AGENT_ALIVE)), go("unavailable"));
-	RULE(b, table_plain(STMT_SYN_ONLY), go("ask_queue"));
-	RULE(b, proto_is(IPPROTO_UDP), go("ask_queue_udp"));
-	RULE(b, go("deny_ended"));
+	RULE(b, table_plain(STMT_SYN_ONLY), state_is(TABLE_STATE_ESTABLISHED), go("deny_resync"));
+	RULE(b, table_plain(STMT_SYN_ONLY), go("ask_syn"));
+	RULE(b, proto_is(IPPROTO_UDP), is_original(), go("ask_datagram"));
+	RULE(b, go("unasked"));
 }
 
 void table_live_chains(struct builder *b)

@@ -71,6 +71,26 @@ static void answer_of_kernel(struct builder *b)
 		RULE(b, mark_is(MARK_IDENTITY_NOBODY), set_mark(0), accept_it());
 }
 
+/*
+ * A datagram of an entry's second direction, which nothing permits as an answer: the entry is of a
+ * flow that ran before conntrack looked, and the answers were seen first. It is let through as it
+ * would be without any entry. In the first direction nothing of the kind is tried: there the same
+ * lookup would let a service speak to whoever has not asked it.
+ */
+static void turned_datagram(struct builder *b, bool in)
+{
+	struct stmt udp = proto_is(IPPROTO_UDP);
+
+	RULE(b, is_identity(), udp, jump(in ? "ingress" : "egress"));
+	/*
+	 * What `live` leads to would take it for an answer to somebody who was not asked about. A
+	 * chain this deep in the output path leaves no room for it (NFT_JUMP_STACK_SIZE): a callee
+	 * of such a flow is asked about when the agent looks through the entries.
+	 */
+	if (in)
+		RULE(b, udp, mark_in(SET_PENDING), go("ask_datagram"));
+}
+
 static void classify_out(struct builder *b)
 {
 	CHAIN(b, "classify_out");
@@ -84,6 +104,7 @@ static void classify_out(struct builder *b)
 	RULE(b, mark_is(0), go("unknown"));
 	RULE(b, jump("ingress_back"));
 	RULE(b, is_identity(), mid_stream(), jump("egress"));
+	turned_datagram(b, false);
 	answer_of_kernel(b);
 	RULE(b, go("unclaimed"));
 }
@@ -122,6 +143,7 @@ static void classify_in(struct builder *b)
 	RULE(b, mark_is(MARK_IDENTITY_NOBODY), jump("kernel_ports"));
 	RULE(b, jump("egress_back"));
 	RULE(b, is_identity(), mid_stream(), jump("ingress"));
+	turned_datagram(b, true);
 	RULE(b, mark_is(MARK_IDENTITY_ASK), go("listener"));
 	answer_of_kernel(b);
 	RULE(b, go("unclaimed"));
@@ -298,7 +320,7 @@ static void syn_chain(struct builder *b, bool in)
 static void answered(struct builder *b)
 {
 	CHAIN(b, "answered");
-	RULE(b, table_mask(STMT_CT_MARK_FROM_META, MARK_NUMBER_MASK | MARK_VOUCHED, 0));
+	RULE(b, table_mask(STMT_CT_MARK_FROM_META, MARK_NUMBER_MASK | MARK_NOT_VOUCHED, 0));
 	RULE(b, table_value(STMT_SET_META_MARK, 0));
 }
 
@@ -365,8 +387,13 @@ static void datagram_chain(struct builder *b, bool in)
 	RULE(b, mark_is(0), jump("%s", slow));
 	RULE(b, live());
 	RULE(b, go("unjudged"));
+	CHAIN(b, in ? "expected_in" : "expected_out");
+	/* Back from the queue: classified again, it would only be asked about again. */
+	RULE(b, mark_in(SET_PENDING), has_verdict(), back());
+	RULE(b, go(in ? "first_in" : "first_out"));
 	CHAIN(b, in ? "datagram_in" : "datagram_out");
-	RULE(b, table_plain(STMT_CT_EXPECTED), is_original(), jump(in ? "first_in" : "first_out"));
+	RULE(b, table_plain(STMT_CT_EXPECTED), is_original(),
+	     jump(in ? "expected_in" : "expected_out"));
 	FOR_LEVELS(b, level)
 	RULE(b, verdict_of(table_set(SET_LIVE_UDP, SLOT_A, level), LOAD_CT_MARK, LOAD_CGROUP));
 	RULE(b, not(proto_is(IPPROTO_UDP)), go(in ? "other_in" : "other_out"));

@@ -96,6 +96,8 @@ static void update_text(const struct stmt *s, struct buf *b)
 	key_text(s, b);
 	if (s->value)
 		buf_printf(b, " limit rate %u/second", s->value);
+	if (s->value && s->mask)
+		buf_printf(b, " burst %u packets", s->mask);
 	buf_puts(b, " }");
 }
 

@@ -118,10 +118,14 @@ static void unclaimed(struct builder *b)
 	RULE(b, mark_is(MARK_IDENTITY_UNCLAIMED), go("unclaimed_pass"));
 	/*
 	 * A SYN without a full socket meets a closed port, or a TIME_WAIT socket behind which
-	 * anybody may listen. Only a living agent keeps the list of listeners that tells (R21).
+	 * anybody may listen. The list of listeners tells only while an agent lives to keep it, and
+	 * who began to listen since it was made is the agent's to say (R21).
 	 */
 	RULE(b, is_input(), table_plain(STMT_SYN_ONLY), mark_is(MARK_IDENTITY_NOBODY),
 	     not(switched_on(SET_AGENT_ALIVE)), back());
+	if (pass && b->t->shape.queue != QUEUE_NONE)
+		RULE(b, is_input(), table_plain(STMT_SYN_ONLY), mark_is(MARK_IDENTITY_NOBODY),
+		     go("port"));
 	RULE(b, mark_is(MARK_IDENTITY_NOBODY), go("unclaimed_pass"));
 }
 

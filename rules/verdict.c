@@ -5,6 +5,7 @@
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -99,6 +100,8 @@ struct judged {
 	enum node_mode mode;
 	struct question q;
 	struct match match;
+	bool refused; /* the far node was asked, and the answer is no reason to open */
+	bool watched; /* which a rule in observe mode only records */
 };
 
 static enum reason refusal_reason(const struct judged *j, int owner, const struct flow_end *local,
@@ -160,13 +163,20 @@ static void refuse_remote(const struct judged *j, struct verdict *v)
 	const struct flow_end *end = egress ? &j->flow->source : &j->flow->destination;
 	enum vote vote = end_vote(j->in, j->mode, local->identity);
 
+	if (j->watched && vote == VOTE_DENY)
+		vote = VOTE_RECORD;
 	/* Echo to this node that some rule is about, but not now: the node has no say, the rule
 	 * has. */
 	if (local->node && j->match.stage >= STAGE_CONDITION)
 		vote = j->mode == MODE_OBSERVE ? VOTE_RECORD : VOTE_DENY;
 	apply_vote(vote, refusal_reason(j, local->identity, end, far), v);
-	if (v->decision == DECISION_DENIED)
-		v->answer = answer_of(j, local->identity, egress);
+	if (v->decision != DECISION_DENIED)
+		return;
+	v->answer = answer_of(j, local->identity, egress);
+	/* Who was named by its own host is told at once, unless the called one itself is silent. */
+	if (j->refused && !egress &&
+	    j->in->policy->identities[local->identity].deny_in != DENY_DROP)
+		v->answer = DENY_REJECT;
 }
 
 /*
@@ -182,6 +192,7 @@ static int match_anybody_here(const struct judged *j, struct match *ret, struct 
 	if (q.from.identity == OWNER_NONE || !address_is_own(j->in, &j->flow->dst))
 		return 0;
 	q.to = (struct side){.identity = OWNER_NONE, .node = true};
+	q.trust = TRUST_MEASURED;
 	return match_rules(&q, ret, err);
 }
 
@@ -285,6 +296,108 @@ static bool rules_may_match(const struct judged *j, bool has_service)
 	return has_service && (f->direction != FLOW_LOOPBACK || address_is_own(j->in, &f->dst));
 }
 
+/* --- asking the far node --------------------------------------------------------------------- */
+
+static int match_with(const struct judged *j, enum trust trust, struct match *ret, struct err *err)
+{
+	struct question q = j->q;
+
+	q.trust = trust;
+	return match_rules(&q, ret, err);
+}
+
+static void refuse(struct judged *j, enum reason reason, const char *text)
+{
+	j->match.stage = STAGE_CONDITION;
+	j->match.reason = reason;
+	(void)snprintf(j->match.fails_on, sizeof(j->match.fails_on), "%s", text);
+}
+
+/* Its own node says who it is; addresses of networks it may have besides. */
+static int match_vouched(struct judged *j, struct err *err)
+{
+	struct side *far = j->q.egress ? &j->q.to : &j->q.from;
+	struct match plain, all;
+	int r;
+
+	far->identity = (int)j->flow->vouched;
+	far->vouched = true;
+	r = match_with(j, TRUST_VOUCHED, &plain, err);
+	if (r >= 0)
+		r = match_with(j, TRUST_MEASURED, &all, err);
+	if (r < 0)
+		return r;
+	/* The best unconditional answer counts: measuring matters where it opens more. */
+	if (plain.stage < STAGE_HOLDS && all.stage > plain.stage) {
+		j->refused = !j->flow->measured;
+		j->match = j->refused ? plain : all;
+		if (j->refused)
+			refuse(j, REASON_NOT_MEASURED, "assurance: it runs what is not approved");
+		return 0;
+	}
+	j->match = plain;
+	if (plain.stage >= STAGE_WATCHED)
+		return 0;
+	j->refused = true;
+	if (plain.stage < STAGE_CONDITION)
+		refuse(j, REASON_ATTEST_REFUSED, "no rule is for the identity that was named");
+	return 0;
+}
+
+static int match_answer(struct judged *j, struct err *err)
+{
+	int r = 0;
+
+	switch (j->flow->answer) {
+	case ANSWER_ASSUMED:
+		break;
+	case ANSWER_VOUCHED:
+		return match_vouched(j, err);
+	case ANSWER_REFUSED:
+		j->refused = true;
+		refuse(j, REASON_ATTEST_REFUSED, "the far host does not vouch for it");
+		break;
+	case ANSWER_NONE:
+		r = match_with(j, TRUST_UNAVAILABLE, &j->match, err);
+		if (r >= 0 && j->match.stage < STAGE_WATCHED)
+			refuse(j, REASON_ATTEST_UNAVAILABLE, "the far host cannot be asked");
+		break;
+	}
+	return r;
+}
+
+/*
+ * Where a rule asks for more than an address, or somebody there was contained while another's rule
+ * keeps the door open, the far node is asked first (R19), and its answer decides.
+ */
+static int match_flow(struct judged *j, struct err *err)
+{
+	struct asking asking = {0};
+	struct match bare;
+	int r;
+
+	r = match_with(j, TRUST_MEASURED, &j->match, err);
+	if (r < 0 || j->flow->direction == FLOW_LOOPBACK)
+		return r;
+	r = match_with(j, TRUST_ADDRESS, &bare, err);
+	if (r < 0)
+		return r;
+	asking = question_asks(&j->q);
+	if (j->q.egress)
+		asking.asks = asking.asks && bare.stage < STAGE_HOLDS;
+	else if (bare.stage >= STAGE_WATCHED && !service_is_echo(&j->q.service))
+		asking.asks = asking.asks || question_has_contained_neighbours(&j->q);
+	if (!asking.asks) {
+		j->match = bare;
+		return 0;
+	}
+	if (j->match.stage < STAGE_WATCHED)
+		return 0;
+	r = match_answer(j, err);
+	j->watched = asking.watched && j->match.stage < STAGE_WATCHED;
+	return r;
+}
+
 static int conclude(const struct judged *j, struct verdict *v, struct err *err)
 {
 	const struct match *m = &j->match;
@@ -317,6 +430,7 @@ int verdict_decide(const struct compile_input *in, const struct host *host, enum
 	j.q.from = caller_side(in, host, flow);
 	j.q.to = called_side(in, host, flow, has_service && service_is_echo(&j.q.service));
 	j.q.same_node = flow->direction == FLOW_LOOPBACK;
+	j.q.egress = flow->direction != FLOW_IN;
 	v.from_identity = side_identity(&j.q, &j.q.from);
 	v.to_identity = side_identity(&j.q, &j.q.to);
 	if (is_essential(in, host, flow, has_service ? &j.q.service : NULL)) {
@@ -326,7 +440,7 @@ int verdict_decide(const struct compile_input *in, const struct host *host, enum
 	}
 	j.match.rule = -1;
 	if (rules_may_match(&j, has_service)) {
-		r = match_rules(&j.q, &j.match, err);
+		r = match_flow(&j, err);
 		if (r < 0)
 			return r;
 	}

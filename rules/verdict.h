@@ -18,6 +18,12 @@ struct flow_end {
 	uint32_t uid;
 };
 
+/*
+ * What comes back when the far node is asked about this flow (DESIGN section 4). Assumed: somebody
+ * who may is vouched for, as far as anybody at that address may.
+ */
+enum flow_answer { ANSWER_ASSUMED, ANSWER_VOUCHED, ANSWER_REFUSED, ANSWER_NONE };
+
 struct flow {
 	enum flow_direction direction;
 	struct addr src, dst;
@@ -25,6 +31,9 @@ struct flow {
 	uint16_t dport;              /* or icmp type for an echo request */
 	struct flow_end source;      /* FLOW_OUT, FLOW_LOOPBACK */
 	struct flow_end destination; /* FLOW_IN, FLOW_LOOPBACK */
+	enum flow_answer answer;
+	uint32_t vouched; /* ANSWER_VOUCHED: identity of the far end, index in the policy */
+	bool measured;    /* and its executable is one of the reference values */
 };
 
 enum decision { DECISION_ALLOWED, DECISION_WOULD_DENY, DECISION_DENIED };

@@ -149,6 +149,8 @@ static int judge_end(const struct explained *e, bool egress, struct verdict *v, 
 		.from = {.identity = e->from, .address = egress ? NULL : e->from_place.address},
 		.to = {.identity = e->to, .address = egress ? e->to_place.address : NULL},
 		.service = e->service,
+		.trust = (egress ? e->to : e->from) >= 0 ? TRUST_MEASURED : TRUST_UNAVAILABLE,
+		.egress = egress,
 		.same_node = one_host};
 	struct match m;
 	int r;

@@ -32,11 +32,24 @@ static bool identity_is_at(const struct question *q, uint32_t identity, const st
 	return false;
 }
 
+/*
+ * A network is whoever is at its addresses; but not one who was contained by name, and a listener
+ * that was asked for must be the one that is called.
+ */
+static bool is_known_better(const struct question *q, const struct side *side)
+{
+	return side->vouched &&
+	       (q->egress || identity_is_contained(q->in, (uint32_t)side->identity));
+}
+
 static bool side_is(const struct question *q, const struct side *side, const struct party_ref *ref)
 {
 	if (ref->kind == PARTY_NETWORK)
-		return side->address != NULL &&
+		return side->address != NULL && !is_known_better(q, side) &&
 		       network_contains(&q->in->policy->networks[ref->index], side->address);
+	if (side->vouched)
+		return (uint32_t)side->identity == ref->index &&
+		       identity_is_at(q, ref->index, side->address);
 	if (side->identity >= 0)
 		return !side->misplaced && (uint32_t)side->identity == ref->index;
 	if (side->node)
@@ -286,8 +299,103 @@ static int window_closed(const struct question *q, const struct rule *rule, stru
 	return 1;
 }
 
-/* How well the caller must be known: only its own node's agent, or one kernel for both ends, can
- * vouch for more than an address. */
+/* A sooner end of what holds now. */
+static void ends_by(struct match *m, struct wall end)
+{
+	if (m->end.s == 0 || end.s < m->end.s)
+		m->end = end;
+}
+
+/* The view has not been confirmed for too long, and the rule does not trust it any more. */
+static bool too_old(const struct question *q, const struct rule *rule, struct match *m)
+{
+	char text[RFC3339_TEXT_MAX];
+
+	if (rule->on_stale != ON_STALE_END || q->in->stale_end.s == 0)
+		return false;
+	if (q->in->now.s < q->in->stale_end.s) {
+		ends_by(m, q->in->stale_end);
+		return false;
+	}
+	m->reason = REASON_STALE_VIEW;
+	say(m, "on_stale: the mapping is too old since %s", rfc3339_format(text, q->in->stale_end));
+	return true;
+}
+
+/* A grant never opens for longer than its rule's max, counted from when this host heard of it. */
+static struct wall granted_until(const struct overlay_grant *g, const struct rule *rule,
+				 struct wall now)
+{
+	struct wall cap = {rule->grant_max_s};
+
+	cap.s += g->since.s == 0 || g->since.s > now.s ? now.s : g->since.s;
+	return g->until.s > cap.s ? cap : g->until;
+}
+
+/* The latest of the grants for exactly this rule and these two. */
+static bool ungranted(const struct question *q, const struct rule *rule,
+		      const struct party_ref *from, const struct party_ref *to, struct match *m)
+{
+	const struct overlay *o = q->in->overlay;
+	const struct policy *p = q->in->policy;
+	struct wall until = {0};
+
+	if (!rule->grantable)
+		return false;
+	m->reason = REASON_LEASE_ENDED;
+	say(m, "grantable: no grant is in force");
+	if (from->kind != PARTY_IDENTITY || to->kind != PARTY_IDENTITY)
+		return true;
+	for (size_t i = 0; o != NULL && i < o->grant_count; i++) {
+		const struct overlay_grant *g = &o->grants[i];
+
+		if (str_eq(g->rule, rule->name) &&
+		    str_eq(g->from, p->identities[from->index].path) &&
+		    str_eq(g->to, p->identities[to->index].path) &&
+		    granted_until(g, rule, q->in->now).s > until.s)
+			until = granted_until(g, rule, q->in->now);
+	}
+	if (q->in->now.s >= until.s) {
+		say(m, "grantable: no grant for %.48s > %.48s is in force",
+		    p->identities[from->index].name, p->identities[to->index].name);
+		return true;
+	}
+	ends_by(m, until);
+	return false;
+}
+
+/* Its own host ends what runs here and is not approved, like a revocation (UC-18). */
+static bool unmeasured(const struct question *q, const struct rule *rule,
+		       const struct party_ref *from, struct match *m)
+{
+	const char *const *paths = q->in->unmeasured;
+
+	if (rule->assurance != ASSURANCE_MEASURED || from->kind != PARTY_IDENTITY || !q->egress)
+		return false;
+	for (; paths != NULL && *paths != NULL; paths++) {
+		if (!str_eq(*paths, q->in->policy->identities[from->index].path))
+			continue;
+		m->reason = REASON_NOT_MEASURED;
+		say(m, "assurance: what runs as %s is none of its reference values",
+		    q->in->policy->identities[from->index].name);
+		return true;
+	}
+	return false;
+}
+
+/* The host of either end knows that end; one kernel knows both; addresses are only addresses. */
+static enum assurance demanded(const struct question *q, const struct rule *rule,
+			       const struct party_ref *from, const struct party_ref *to)
+{
+	if (q->same_node)
+		return ASSURANCE_MAPPED;
+	if (q->egress)
+		return rule->callee_attested && to->kind == PARTY_IDENTITY ? ASSURANCE_ATTESTED
+									   : ASSURANCE_MAPPED;
+	return from->kind == PARTY_IDENTITY ? rule->assurance : ASSURANCE_MAPPED;
+}
+
+/* How well the far end must be known. Behind an echo there is no socket to vouch for. */
 static bool unassured(const struct question *q, const struct rule *rule,
 		      const struct party_ref *from, const struct party_ref *to, struct match *m)
 {
@@ -302,16 +410,35 @@ static bool unassured(const struct question *q, const struct rule *rule,
 		    assurance_name(floor), assurance_name(rule->assurance));
 		return true;
 	}
-	if (rule->assurance <= ASSURANCE_MAPPED || q->same_node || from->kind == PARTY_NETWORK ||
-	    to->kind == PARTY_NETWORK)
+	if (demanded(q, rule, from, to) <= ASSURANCE_MAPPED)
 		return false;
-	if (rule->on_unavailable == ON_UNAVAILABLE_ALLOW) {
+	if (q->trust == TRUST_MEASURED && !service_is_echo(&q->service))
+		return false;
+	if (q->trust == TRUST_VOUCHED && !service_is_echo(&q->service)) {
+		if (demanded(q, rule, from, to) != ASSURANCE_MEASURED)
+			return false;
+		m->reason = REASON_NOT_MEASURED;
+		say(m, "assurance: the caller's executable is not approved");
+		return true;
+	}
+	if (rule->on_unavailable == ON_UNAVAILABLE_ALLOW &&
+	    (q->trust == TRUST_UNAVAILABLE || service_is_echo(&q->service))) {
 		m->reason = REASON_ALLOWED_UNAVAILABLE;
 		return false;
 	}
 	m->reason = REASON_ATTEST_UNAVAILABLE;
-	say(m, "assurance: nobody vouches for the caller");
+	say(m, "%s: nobody vouches for the %s", q->egress ? "callee" : "assurance",
+	    q->egress ? "listener" : "caller");
 	return true;
+}
+
+/* No rule in observe mode gives this back. */
+static bool taken_away(const struct question *q, const struct rule *rule,
+		       const struct party_ref *from, const struct party_ref *to, struct match *m)
+{
+	return revoked(q, rule, from, m) || revoked(q, rule, to, m) ||
+	       quarantined(q, from, to, m) || quarantined(q, to, from, m) ||
+	       unmeasured(q, rule, from, m);
 }
 
 /* 1 = they hold or are only watched, 0 = they do not, -errno. */
@@ -322,8 +449,7 @@ static int conditions(const struct question *q, const struct rule *rule,
 	int r;
 
 	m->stage = STAGE_CONDITION;
-	if (revoked(q, rule, from, m) || revoked(q, rule, to, m) || quarantined(q, from, to, m) ||
-	    quarantined(q, to, from, m))
+	if (taken_away(q, rule, from, to, m))
 		return 0;
 	if (expired(q, rule, m)) {
 		m->stage = rule->observe ? STAGE_WATCHED : STAGE_CONDITION;
@@ -333,6 +459,10 @@ static int conditions(const struct question *q, const struct rule *rule,
 	if (r < 0)
 		return r;
 	if (r == 1) {
+		m->stage = rule->observe ? STAGE_WATCHED : STAGE_CONDITION;
+		return rule->observe;
+	}
+	if (too_old(q, rule, m) || ungranted(q, rule, from, to, m)) {
 		m->stage = rule->observe ? STAGE_WATCHED : STAGE_CONDITION;
 		return rule->observe;
 	}
@@ -347,6 +477,14 @@ static int conditions(const struct question *q, const struct rule *rule,
 }
 
 /* --- rules ----------------------------------------------------------------------------------- */
+
+/* Of two that hold, the later end; no end at all is latest. */
+static struct wall later_end(struct wall a, struct wall b)
+{
+	if (a.s == 0 || b.s == 0)
+		return (struct wall){0};
+	return a.s > b.s ? a : b;
+}
 
 static int match_pair(const struct question *q, const struct rule *rule,
 		      const struct party_ref *from, const struct party_ref *to, struct match *best,
@@ -368,7 +506,10 @@ static int match_pair(const struct question *q, const struct rule *rule,
 	r = conditions(q, rule, from, to, &m, err);
 	if (r < 0)
 		return r;
-	if (m.stage > best->stage)
+	/* Pairs of one rule end apart where grants opened them. */
+	if (m.stage == STAGE_HOLDS && best->stage == STAGE_HOLDS)
+		best->end = later_end(best->end, m.end);
+	else if (m.stage > best->stage)
 		*best = m;
 	return 0;
 }
@@ -412,14 +553,6 @@ static int match_rule(const struct question *q, uint32_t index, struct match *re
 	return 0;
 }
 
-/* Of two that hold, the later end; no end at all is latest. */
-static struct wall later_end(struct wall a, struct wall b)
-{
-	if (a.s == 0 || b.s == 0)
-		return (struct wall){0};
-	return a.s > b.s ? a : b;
-}
-
 static bool is_better(const struct policy *p, const struct match *m, const struct match *best)
 {
 	if (best->rule < 0 || m->stage != best->stage)
@@ -450,4 +583,103 @@ int match_rules(const struct question *q, struct match *ret, struct err *err)
 	best.end = end;
 	*ret = best;
 	return 0;
+}
+
+/* --- who is asked ---------------------------------------------------------------------------- */
+
+/* Whatever the clock says: a question that comes and goes with a window would cut flows. */
+static void ask_pairs(const struct question *q, const struct rule *rule, struct asking *ret)
+{
+	for (size_t i = 0; i < rule->from_party_count; i++) {
+		for (size_t j = 0; j < rule->to_party_count; j++) {
+			const struct party_ref *from = &rule->from_parties[i];
+			const struct party_ref *to = &rule->to_parties[j];
+			struct match m = {.rule = -1};
+
+			if (demanded(q, rule, from, to) <= ASSURANCE_MAPPED ||
+			    !side_is(q, &q->from, from) || !side_is(q, &q->to, to) ||
+			    !party_serves(q, to))
+				continue;
+			ret->asks = true;
+			if (rule->observe && !taken_away(q, rule, from, to, &m))
+				ret->watched = true;
+		}
+	}
+}
+
+struct asking question_asks(const struct question *q)
+{
+	const struct policy *p = q->in->policy;
+	struct asking ret = {0};
+
+	for (size_t i = 0; i < p->rule_count && !service_is_echo(&q->service); i++) {
+		if (any_covers(p->rules[i].services, p->rules[i].service_count, &q->service))
+			ask_pairs(q, &p->rules[i], &ret);
+	}
+	return ret;
+}
+
+/* Within the bounds of policy at any address of that node. */
+static bool stands_on(const struct compile_input *in, uint32_t identity, const char *node)
+{
+	const struct view *v = in->view;
+
+	for (size_t i = 0; i < v->peer_count; i++) {
+		const struct view_peer *peer = &v->peers[i];
+		const struct view_node *n = view_find_node(v, peer->node);
+
+		if (!str_eq(peer->node, node))
+			continue;
+		for (size_t j = 0; j < peer->address_count; j++)
+			if (peer_is_at(in, peer, identity, &peer->addresses[j]))
+				return true;
+		for (size_t j = 0; n != NULL && j < n->address_count; j++)
+			if (peer_node_is_at(in, peer, identity, &n->addresses[j]))
+				return true;
+	}
+	return false;
+}
+
+static bool somebody_contained_on(const struct compile_input *in, const char *node)
+{
+	for (uint32_t i = 0; i < in->policy->identity_count; i++) {
+		if (identity_is_contained(in, i) && stands_on(in, i, node))
+			return true;
+	}
+	return false;
+}
+
+static bool meets_contained(const struct question *q, uint32_t caller)
+{
+	const struct view *v = q->in->view;
+
+	for (size_t i = 0; v != NULL && i < v->peer_count; i++) {
+		if (peer_is_at(q->in, &v->peers[i], caller, q->from.address) &&
+		    somebody_contained_on(q->in, v->peers[i].node))
+			return true;
+	}
+	return false;
+}
+
+/* Only nodes of those whom some rule lets call this service here. */
+bool question_has_contained_neighbours(const struct question *q)
+{
+	const struct policy *p = q->in->policy;
+
+	for (size_t i = 0; i < p->rule_count; i++) {
+		const struct rule *rule = &p->rules[i];
+		bool called = false;
+
+		if (!any_covers(rule->services, rule->service_count, &q->service))
+			continue;
+		for (size_t j = 0; j < rule->to_party_count && !called; j++)
+			called = side_is(q, &q->to, &rule->to_parties[j]) &&
+				 party_serves(q, &rule->to_parties[j]);
+		for (size_t j = 0; called && j < rule->from_party_count; j++)
+			if (rule->from_parties[j].kind == PARTY_IDENTITY &&
+			    side_is(q, &q->from, &rule->from_parties[j]) &&
+			    meets_contained(q, rule->from_parties[j].index))
+				return true;
+	}
+	return false;
 }

@@ -54,12 +54,23 @@ struct side {
 	bool misplaced;             /* the local owner is not placed here: no rule is about it */
 	bool node;                  /* this node: any identity placed here (echo requests) */
 	const struct addr *address; /* a far end: who is placed there, and networks around it */
+	bool vouched;               /* `identity` is who its own node says, at `address` */
+};
+
+/* How much is known of a far end, and so which rules may count. */
+enum trust {
+	TRUST_ADDRESS,     /* nobody was asked: rules that ask for more are closed */
+	TRUST_UNAVAILABLE, /* nobody could be asked: those with on_unavailable: allow are open */
+	TRUST_VOUCHED,     /* it is vouched for, not measured */
+	TRUST_MEASURED,    /* and runs what policy approves */
 };
 
 struct question {
 	const struct compile_input *in;
 	struct side from, to;
 	struct service service;
+	enum trust trust;
+	bool egress;    /* the caller's host judges */
 	bool same_node; /* both ends on one host: its own kernel vouches for both */
 };
 
@@ -89,6 +100,17 @@ struct match {
  * that hold; else the nearest, first by name.
  */
 int match_rules(const struct question *q, struct match *ret, struct err *err);
+
+/*
+ * Whether the far node is asked before the flow may begin, because of rules alone; and whether one
+ * of those that ask only observes.
+ */
+struct asking {
+	bool asks, watched;
+};
+struct asking question_asks(const struct question *q);
+/* Somebody on a node of those who may call from here was revoked or quarantined by name. */
+bool question_has_contained_neighbours(const struct question *q);
 
 /* The identity of a side: its owner, or the first that is placed at its address; OWNER_NONE. */
 int side_identity(const struct question *q, const struct side *side);

@@ -19,14 +19,17 @@ static const struct reason_text reason_texts[REASON_COUNT] = {
 				"give it one: an identity whose workload matches the process"},
 	[REASON_NOT_PLACED] =
 		{"the identity is not placed on this node",
-		 "place it here: view.json, within placement and nodes of the policy"},
+		 "place it here (bailiwick-controller place, or view.json), within placement and "
+		 "nodes of the policy"},
 	[REASON_LEASE_ENDED] = {"the rule's permission has ended", "renew the rule's expires"},
 	[REASON_OUTSIDE_WINDOW] = {"the rule's window is closed now",
 				   "wait for the window, or change it"},
 	[REASON_REVOKED] = {"it was revoked",
-			    "see bailiwick history; it ends by itself at its until"},
+			    "bailiwick status says until when and by whom: bailiwick release "
+			    "there, or bailiwick-controller release"},
 	[REASON_QUARANTINED] = {"one end is in quarantine",
-				"bailiwick release identity PATH --reason TEXT"},
+				"bailiwick status says by whom: bailiwick release identity PATH "
+				"there, or bailiwick-controller release PATH"},
 	[REASON_ATTEST_TIMEOUT] = {"the caller's agent did not answer in time",
 				   "look at that agent and at the path to its port"},
 	[REASON_ATTEST_REFUSED] = {"the caller's agent does not vouch for it",
@@ -41,7 +44,8 @@ static const struct reason_text reason_texts[REASON_COUNT] = {
 			       "look for a flood of new connections; the next try may pass"},
 	[REASON_PEER_BUSY] = {"the caller's agent was too busy to answer", "try again"},
 	[REASON_UNKNOWN_PEER] = {"the far end is placed nowhere that this node knows of",
-				 "place it: view.json must list it as a peer with its addresses"},
+				 "let a rule name it and place it (bailiwick-controller place, or "
+				 "peers of view.json): a node knows only whom its rules name"},
 	[REASON_UNKNOWN_CGROUP] = {"the process group is too new to be known",
 				   "try again: it is looked at within milliseconds"},
 	[REASON_UNCLAIMED] = {"the local process matches no identity",
@@ -66,6 +70,18 @@ static const struct reason_text reason_texts[REASON_COUNT] = {
 	[REASON_STALE_VIEW] = {"the mapping is too old for this rule", "bring the view up to date"},
 	[REASON_MALFORMED] = {"the packet could not be understood", ""},
 };
+
+/* The same reason as an end of expires:, because the kernel sees but a lease that is not there. */
+static bool lacks_grant(const struct verdict *v)
+{
+	return v->reason == REASON_LEASE_ENDED && str_starts(v->fails_on, "grantable:");
+}
+
+const char *verdict_meaning(const struct verdict *v)
+{
+	return lacks_grant(v) ? "the rule opens by grants only, and none is in force"
+			      : reason_meaning(v->reason);
+}
 
 const char *reason_meaning(enum reason r)
 {
@@ -94,7 +110,7 @@ int reason_parse(const char *text, enum reason *ret)
 
 void verdict_because(const struct verdict *v, enum node_mode mode, struct buf *b)
 {
-	buf_printf(b, "%s (%s); mode %s", reason_meaning(v->reason), reason_name(v->reason),
+	buf_printf(b, "%s (%s); mode %s", verdict_meaning(v), reason_name(v->reason),
 		   mode_name(mode));
 	switch (v->decision) {
 	case DECISION_ALLOWED:
@@ -142,6 +158,21 @@ static void put_instead(const struct policy *p, const struct rule *rule, struct 
 	}
 }
 
+/* The line to type, with the names that are known. */
+static void put_grant(const struct policy *p, const struct verdict *v, struct buf *b)
+{
+	const struct rule *rule = &p->rules[v->nearest];
+	char max[DURATION_TEXT_MAX];
+
+	buf_printf(b, "have it granted, for at most %s: bailiwick-controller grant %s",
+		   duration_format(max, rule->grant_max_s), rule->name);
+	if (v->from_identity >= 0 && v->to_identity >= 0)
+		buf_printf(b, " --from %s --to %s", p->identities[v->from_identity].path,
+			   p->identities[v->to_identity].path);
+	buf_puts(b, " --for DURATION --reason TEXT; without a controller bailiwick grant, on both "
+		    "hosts");
+}
+
 void verdict_to_allow(const struct policy *p, const struct verdict *v, struct buf *b)
 {
 	const struct rule *rule;
@@ -149,6 +180,10 @@ void verdict_to_allow(const struct policy *p, const struct verdict *v, struct bu
 
 	if (v->decision == DECISION_ALLOWED)
 		return;
+	if (lacks_grant(v) && v->nearest >= 0) {
+		put_grant(p, v, b);
+		return;
+	}
 	if (v->reason != REASON_NO_RULE || v->nearest < 0) {
 		buf_puts(b, reason_advice(v->reason));
 		return;

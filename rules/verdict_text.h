@@ -11,6 +11,8 @@
 
 /* "no rule allows it": follows a decision, one clause, no full stop. */
 const char *reason_meaning(enum reason r);
+/* The same of a decision, whose rule may say it better: a lease that nobody granted. */
+const char *verdict_meaning(const struct verdict *v);
 /* What somebody who wants the flow does about it; "" where nothing is to be done. */
 const char *reason_advice(enum reason r);
 /* -ENOENT for a word that is no reason. A status behind a colon (attest_refused:expired) is

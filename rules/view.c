@@ -49,6 +49,28 @@ void view_freep(struct view **v)
 	*v = NULL;
 }
 
+size_t view_remove_nodes(struct view *v, bool (*gone)(void *user, const char *node), void *user)
+{
+	size_t peers = 0, nodes = 0, removed;
+
+	for (size_t i = 0; i < v->peer_count; i++) {
+		if (gone(user, v->peers[i].node))
+			peer_done(&v->peers[i]);
+		else
+			v->peers[peers++] = v->peers[i];
+	}
+	for (size_t i = 0; i < v->node_count; i++) {
+		if (gone(user, v->nodes[i].node))
+			node_done(&v->nodes[i]);
+		else
+			v->nodes[nodes++] = v->nodes[i];
+	}
+	removed = v->peer_count - peers + v->node_count - nodes;
+	v->peer_count = peers;
+	v->node_count = nodes;
+	return removed;
+}
+
 const struct view_node *view_find_node(const struct view *v, const char *name)
 {
 	for (size_t i = 0; i < v->node_count; i++)

@@ -55,5 +55,7 @@ struct view {
 
 void view_free(struct view *v);
 void view_freep(struct view **v);
+/* Peers and nodes at those that `gone` names, asked once for each entry; how many went. */
+size_t view_remove_nodes(struct view *v, bool (*gone)(void *user, const char *node), void *user);
 const struct view_node *view_find_node(const struct view *v, const char *name);
 bool node_name_ok(const char *name); /* [A-Za-z0-9._-]{1,63} */

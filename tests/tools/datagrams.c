@@ -277,16 +277,25 @@ static void counts_error(struct counts *c)
 	c->error = errno;
 }
 
-/* Waits for the echo that carries this number; older ones may arrive late. */
+/*
+ * Waits for the echo that carries this number; older ones may arrive late. Being told to stop does
+ * not end the wait: the last datagram is on its way, and would count as lost.
+ */
 static bool client_answered(int fd, uint32_t number, struct counts *c)
 {
 	int64_t deadline = now_us() + (int64_t)arg.timeout * 1000;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	while (!stop_asked && poll(&p, 1, ms_until(deadline)) > 0) {
+	for (;;) {
 		uint8_t answer[MESSAGE_MAX];
-		ssize_t n = recv(fd, answer, sizeof(answer), 0);
+		int ready = poll(&p, 1, ms_until(deadline));
+		ssize_t n;
 
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready <= 0)
+			return false;
+		n = recv(fd, answer, sizeof(answer), 0);
 		if (n < 0) {
 			counts_error(c);
 			return false;
@@ -294,7 +303,6 @@ static bool client_answered(int fd, uint32_t number, struct counts *c)
 		if (n >= 8 && be32_get(answer + 4) == number)
 			return true;
 	}
-	return false;
 }
 
 static int counts_exit(const struct counts *c)
@@ -519,10 +527,7 @@ static int mode_ping(char **words, int count)
 
 /* ------------------------------------------------------------------------------------ main */
 
-static const struct {
-	const char *name;
-	int (*run)(char **words, int count);
-} modes[] = {
+static const struct tool_mode modes[] = {
 	{"udp-server", mode_udp_server},
 	{"udp-client", mode_udp_client},
 	{"flood", mode_flood},
@@ -533,15 +538,10 @@ int main(int argc, char **argv)
 {
 	struct place place;
 	int at = place_parse(argc, argv, &place);
-	int left;
 
 	if (at >= argc)
 		tool_die(EXIT_USAGE, "datagrams [--netns PATH] [--cgroup DIR] [--uid N] MODE ...");
 	place_enter(&place);
-	left = opts_parse(argv + at + 1, argc - at - 1, opts, ARRAY_LEN(opts));
-	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-		if (str_eq(argv[at], modes[i].name))
-			return modes[i].run(argv + at + 1, left);
-	}
-	tool_die(EXIT_USAGE, "no mode is called '%s'", argv[at]);
+	return run_mode(modes, ARRAY_LEN(modes), argv[at], argv + at + 1,
+			opts_parse(argv + at + 1, argc - at - 1, opts, ARRAY_LEN(opts)));
 }

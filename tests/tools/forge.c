@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One forged packet with any source, sent by a raw socket that brings its own IP header. Run in a
+ * Forged packets with any source, sent by a raw socket that brings its own IP header. Run in a
  * namespace that no agent protects: it plays the neighbour on the wire.
  *
  *   forge [--netns PATH] [--cgroup DIR] KIND --from ADDRESS --sport N --to ADDRESS --dport N
  *         [--seq N] [--ack N] [--count N] [--mark N] [--data TEXT]
+ *         [--ports N] [--sources N] [--rate N]
  *
- * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp.
+ * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp. With --ports and --sources the
+ * packets come from so many ports and addresses beginning with those given, one after the other;
+ * with --rate so many leave in a second. SIGTERM ends it; it says how many it has sent, and how
+ * long that took.
  */
 #include "tests/tools/tool.h"
 
@@ -14,6 +18,7 @@
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <poll.h>
 
 #define PACKET_MAX 1400
 #define DATA_MAX   1000
@@ -30,7 +35,10 @@ static struct {
 	uint32_t ack;
 	uint32_t count;
 	uint32_t mark;
-} arg = {.count = 1, .data = "", .seq = 0x11223344, .ack = 0x55667788};
+	uint32_t ports;
+	uint32_t sources;
+	uint32_t rate;
+} arg = {.count = 1, .ports = 1, .sources = 1, .data = "", .seq = 0x11223344, .ack = 0x55667788};
 
 static const struct opt opts[] = {
 	{"from", OPT_TEXT, {.text = &arg.from}},
@@ -42,6 +50,9 @@ static const struct opt opts[] = {
 	{"ack", OPT_NUMBER, {.number = &arg.ack}},
 	{"count", OPT_NUMBER, {.number = &arg.count}},
 	{"mark", OPT_NUMBER, {.number = &arg.mark}},
+	{"ports", OPT_NUMBER, {.number = &arg.ports}},
+	{"sources", OPT_NUMBER, {.number = &arg.sources}},
+	{"rate", OPT_NUMBER, {.number = &arg.rate}},
 };
 
 struct kind {
@@ -85,10 +96,10 @@ static uint16_t transport_checksum(const struct addr *from, const struct addr *t
 	return htons((uint16_t)(sum == 0 && proto == IPPROTO_UDP ? 0xffff : sum));
 }
 
-static size_t tcp_build(uint8_t *p, const struct kind *k, size_t data_len)
+static size_t tcp_build(uint8_t *p, const struct kind *k, uint16_t sport, size_t data_len)
 {
 	struct tcphdr h = {
-		.th_sport = htons((uint16_t)arg.sport),
+		.th_sport = htons(sport),
 		.th_dport = htons((uint16_t)arg.dport),
 		.th_seq = htonl(arg.seq),
 		.th_ack = (k->flags & TH_ACK) != 0 ? htonl(arg.ack) : 0,
@@ -102,10 +113,10 @@ static size_t tcp_build(uint8_t *p, const struct kind *k, size_t data_len)
 	return sizeof(h) + data_len;
 }
 
-static size_t udp_build(uint8_t *p, size_t data_len)
+static size_t udp_build(uint8_t *p, uint16_t sport, size_t data_len)
 {
 	struct udphdr h = {
-		.uh_sport = htons((uint16_t)arg.sport),
+		.uh_sport = htons(sport),
 		.uh_dport = htons((uint16_t)arg.dport),
 		.uh_ulen = htons((uint16_t)(sizeof(h) + data_len)),
 	};
@@ -138,7 +149,7 @@ static size_t ip_build(uint8_t *p, const struct addr *from, const struct addr *t
 }
 
 static size_t packet_build(uint8_t packet[PACKET_MAX], const struct kind *k,
-			   const struct addr *from, const struct addr *to)
+			   const struct addr *from, const struct addr *to, uint16_t sport)
 {
 	uint8_t segment[PACKET_MAX] = {0};
 	size_t data_len = strlen(arg.data);
@@ -148,8 +159,8 @@ static size_t packet_build(uint8_t packet[PACKET_MAX], const struct kind *k,
 
 	if (data_len > DATA_MAX)
 		tool_die(EXIT_USAGE, "--data: at most %d bytes", DATA_MAX);
-	len = k->proto == IPPROTO_TCP ? tcp_build(segment, k, data_len)
-				      : udp_build(segment, data_len);
+	len = k->proto == IPPROTO_TCP ? tcp_build(segment, k, sport, data_len)
+				      : udp_build(segment, sport, data_len);
 	check = transport_checksum(from, to, k->proto, segment, len);
 	memcpy(segment + (k->proto == IPPROTO_TCP ? offsetof(struct tcphdr, th_sum)
 						  : offsetof(struct udphdr, uh_sum)),
@@ -159,32 +170,74 @@ static size_t packet_build(uint8_t packet[PACKET_MAX], const struct kind *k,
 	return head + len;
 }
 
-static void packet_send(const uint8_t *packet, size_t len)
+/* The n-th source: ports change first, then the last three bytes of the address. */
+static uint16_t source(uint32_t n, const struct addr *first, struct addr *ret)
 {
-	struct endpoint to;
-	CLEANUP(closep) int fd = -1;
+	uint32_t step = n / arg.ports % arg.sources;
 
-	endpoint_set(&to, arg.to, 0);
-	fd = socket(to.sa.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	*ret = *first;
+	for (size_t i = addr_len(first); step > 0 && i > addr_len(first) - 3; i--) {
+		step += ret->bytes[i - 1];
+		ret->bytes[i - 1] = (uint8_t)step;
+		step >>= 8;
+	}
+	return (uint16_t)(arg.sport + n % arg.ports);
+}
+
+/* Waits until packet n is due. */
+static void pace(int64_t began_us, uint32_t n)
+{
+	int64_t due = arg.rate != 0 ? began_us + (int64_t)n * 1000000 / arg.rate : 0;
+
+	while (arg.rate != 0 && now_us() < due && !stop_asked)
+		(void)poll(NULL, 0, 1);
+}
+
+static uint32_t packets_send(int fd, const struct kind *k, const struct addr *from,
+			     const struct addr *to)
+{
+	int64_t began = now_us();
+	struct endpoint e;
+	uint32_t n = 0;
+
+	endpoint_set(&e, arg.to, 0);
+	for (; n < arg.count && !stop_asked; n++) {
+		uint8_t packet[PACKET_MAX] = {0};
+		struct addr a;
+		uint16_t sport = source(n, from, &a);
+		size_t len = packet_build(packet, k, &a, to, sport);
+
+		pace(began, n);
+		if (sendto(fd, packet, len, 0, (const struct sockaddr *)&e.sa, e.len) >= 0)
+			continue;
+		/* A full device queue is no answer. */
+		if (errno == ENOBUFS && arg.rate != 0)
+			continue;
+		printf("%s: %s\n", exit_word(exit_of_errno(errno)), strerror(errno));
+		exit(exit_of_errno(errno));
+	}
+	return n;
+}
+
+static int raw_socket(int family)
+{
+	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+
 	if (fd < 0)
 		tool_die(EXIT_BROKEN, "raw socket: %s", strerror(errno));
 	if (arg.mark != 0)
 		sock_on(fd, SOL_SOCKET, SO_MARK, (int)arg.mark, "SO_MARK");
-	for (uint32_t i = 0; i < arg.count; i++) {
-		if (sendto(fd, packet, len, 0, (const struct sockaddr *)&to.sa, to.len) < 0) {
-			printf("%s: %s\n", exit_word(exit_of_errno(errno)), strerror(errno));
-			exit(exit_of_errno(errno));
-		}
-	}
+	return fd;
 }
 
 int main(int argc, char **argv)
 {
-	uint8_t packet[PACKET_MAX] = {0};
 	struct place place;
 	struct addr from;
 	struct addr to;
 	const struct kind *k;
+	uint32_t sent;
+	int64_t began;
 	int at = place_parse(argc, argv, &place);
 
 	if (at >= argc)
@@ -197,7 +250,11 @@ int main(int argc, char **argv)
 	if (arg.from == NULL || addr_parse(arg.from, &from) < 0 || arg.to == NULL ||
 	    addr_parse(arg.to, &to) < 0 || from.family != to.family)
 		tool_die(EXIT_USAGE, "--from and --to must be addresses of one family");
-	packet_send(packet, packet_build(packet, k, &from, &to));
-	printf("sent %u %s\n", arg.count, k->name);
+	if (arg.ports == 0 || arg.sources == 0)
+		tool_die(EXIT_USAGE, "--ports and --sources begin at 1");
+	stop_install();
+	began = now_us();
+	sent = packets_send(raw_socket(from.family), k, &from, &to);
+	printf("sent %u %s in %lld ms\n", sent, k->name, (long long)(now_us() - began) / 1000);
 	return EXIT_AS_ASKED;
 }

@@ -321,6 +321,15 @@ static void live_mark(struct ruleset *r, uint32_t mark, uint8_t verdict)
 	into_ruleset(r, (struct set_ref){.kind = SET_LIVE}, record);
 }
 
+static void answering(struct ruleset *r)
+{
+	uint8_t record[SET_KEY_MAX + sizeof(uint32_t)] = {IPPROTO_TCP};
+	uint32_t mark = MARK_REFUSED;
+
+	memcpy(record + set_value_offset(SET_ANSWERING), &mark, sizeof(mark));
+	into_ruleset(r, (struct set_ref){.kind = SET_ANSWERING}, record);
+}
+
 static struct ruleset *ruleset_of(const char *path)
 {
 	struct ruleset *r = ruleset_new();
@@ -331,6 +340,7 @@ static struct ruleset *ruleset_of(const char *path)
 		tool_die(EXIT_BROKEN, "out of memory");
 	r->shape = shape_asked();
 	live_mark(r, MARK_REFUSED, LIVE_REFUSED_REPLY);
+	answering(r);
 	live_mark(r, r->shape.unclaimed_mark, LIVE_ACCEPT);
 	into_ruleset(r, (struct set_ref){.kind = SET_PENDING}, (const uint8_t *)&ask);
 	each_element(path, into_ruleset, r);
@@ -515,14 +525,12 @@ static void print_probe(const struct nft *n)
 
 static void print_counters(struct nft *n)
 {
-	static const char *const names[] = {"refused",  "denied",    "would_deny", "resynced",
-					    "log_lost", "unclaimed", "questions"};
 	struct nft_counter c[NFT_NAMED_COUNT];
 	struct err err;
 
 	must(nft_named_counters(n, c, &err), &err);
 	for (size_t i = 0; i < NFT_NAMED_COUNT; i++)
-		printf("%s %llu\n", names[i], (unsigned long long)c[i].packets);
+		printf("%s %llu\n", table_counters[i], (unsigned long long)c[i].packets);
 }
 
 static void print_counter(struct nft *n, char **words, int count)

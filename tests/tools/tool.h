@@ -33,9 +33,13 @@
 
 #define TOOL_FN static inline __attribute__((unused))
 
-/* Nothing here outlives this, whatever becomes of the script that started it. */
+/*
+ * Nothing here outlives this, whatever becomes of the script that started it. Servers and
+ * conversations without --for last as long: one that ended earlier, in the middle of a long test on
+ * a slow machine, would look like a flow that the agent has cut.
+ */
 #define TOOL_LIFE_MAX_S     600
-#define TOOL_FOR_DEFAULT_MS 60000
+#define TOOL_FOR_DEFAULT_MS (TOOL_LIFE_MAX_S * 1000)
 
 enum tool_exit {
 	EXIT_AS_ASKED = 0,
@@ -360,4 +364,19 @@ TOOL_FN void stop_install(void)
 	(void)sigaction(SIGTERM, &act, NULL);
 	(void)sigaction(SIGINT, &act, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+struct tool_mode {
+	const char *name;
+	int (*run)(char **words, int count);
+};
+
+TOOL_FN int run_mode(const struct tool_mode *modes, size_t mode_count, const char *name,
+		     char **words, int count)
+{
+	for (size_t i = 0; i < mode_count; i++) {
+		if (strcmp(name, modes[i].name) == 0)
+			return modes[i].run(words, count);
+	}
+	tool_die(EXIT_USAGE, "no mode is called '%s'", name);
 }

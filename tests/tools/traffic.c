@@ -337,10 +337,22 @@ static int client_talk(int fd)
 	return r;
 }
 
+/* " after 2 retransmissions", or nothing: SYNs that were answered too late, or not at all. */
+static const char *again_text(int fd, char buf[48])
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	buf[0] = '\0';
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_total_retrans > 0)
+		(void)snprintf(buf, 48, " after %u retransmissions", info.tcpi_total_retrans);
+	return buf;
+}
+
 static int mode_tcp_client(char **words, int count)
 {
 	CLEANUP(closep) int fd = -1;
-	char name[ENDPOINT_TEXT_MAX];
+	char name[ENDPOINT_TEXT_MAX], again[48];
 	struct sockaddr_storage local = {0};
 	socklen_t len = sizeof(local);
 	struct endpoint to;
@@ -363,8 +375,8 @@ static int mode_tcp_client(char **words, int count)
 		return r;
 	}
 	(void)getsockname(fd, (struct sockaddr *)&local, &len);
-	printf("connected in %lld us from %s\n", (long long)(now_us() - began),
-	       endpoint_format(name, &local));
+	printf("connected in %lld us%s from %s\n", (long long)(now_us() - began),
+	       again_text(fd, again), endpoint_format(name, &local));
 	sock_on(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
 	return client_talk(fd);
 }
@@ -551,10 +563,7 @@ static int mode_exec(char **words, int count)
 	tool_die(EXIT_BROKEN, "%s: %s", words[0], strerror(errno));
 }
 
-static const struct {
-	const char *name;
-	int (*run)(char **words, int count);
-} modes[] = {
+static const struct tool_mode modes[] = {
 	{"tcp-server", mode_tcp_server},
 	{"tcp-client", mode_tcp_client},
 	{"hold", mode_hold},
@@ -564,7 +573,6 @@ int main(int argc, char **argv)
 {
 	struct place place;
 	int at = place_parse(argc, argv, &place);
-	int left;
 
 	if (at >= argc)
 		tool_die(EXIT_USAGE, "traffic [--netns PATH] [--cgroup DIR] [--uid N] MODE ...");
@@ -575,10 +583,6 @@ int main(int argc, char **argv)
 			at++;
 		return mode_exec(argv + at, argc - at);
 	}
-	left = opts_parse(argv + at + 1, argc - at - 1, opts, ARRAY_LEN(opts));
-	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
-		if (str_eq(argv[at], modes[i].name))
-			return modes[i].run(argv + at + 1, left);
-	}
-	tool_die(EXIT_USAGE, "no mode is called '%s'", argv[at]);
+	return run_mode(modes, ARRAY_LEN(modes), argv[at], argv + at + 1,
+			opts_parse(argv + at + 1, argc - at - 1, opts, ARRAY_LEN(opts)));
 }

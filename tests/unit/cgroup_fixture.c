@@ -53,16 +53,31 @@ static bool write_file(const char *path, const char *text)
 
 /* --- removal: also runs in the janitor, so it must not use CHECK ------------------------------ */
 
+/* cgroup.kill does not reach a process whose first thread has ended. */
+static void kill_processes(const char *path)
+{
+	char name[PATH_MAX];
+	int pid, n = snprintf(name, sizeof(name), "%s/cgroup.procs", path);
+	FILE *f = n > 0 && (size_t)n < sizeof(name) ? fopen(name, "re") : NULL;
+
+	while (f != NULL && fscanf(f, "%d", &pid) == 1)
+		(void)kill(pid, SIGKILL);
+	if (f != NULL)
+		(void)fclose(f);
+}
+
 static void remove_below(const char *path)
 {
 	char child[PATH_MAX];
 	const struct dirent *e;
 	DIR *dir = opendir(path);
 
+	kill_processes(path);
 	while (dir != NULL && (e = readdir(dir)) != NULL) {
 		int n;
 
-		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+		if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 ||
+		    strcmp(e->d_name, "..") == 0)
 			continue;
 		n = snprintf(child, sizeof(child), "%s/%s", path, e->d_name);
 		if (n < 0 || (size_t)n >= sizeof(child))

@@ -144,6 +144,20 @@ void compiled_quarantine(struct compiled *f, const char *path, const char *keep)
 	o->quarantined[o->quarantined_count++].keep = keep ? mem_strdup(keep) : NULL;
 }
 
+void compiled_grant(struct compiled *f, const char *rule, const char *from, const char *to,
+		    int64_t seconds)
+{
+	struct overlay *o = &f->overlay;
+	struct overlay_grant *g;
+
+	grow(&o->grants, o->grant_count, sizeof(*o->grants));
+	g = &o->grants[o->grant_count++];
+	g->rule = mem_strdup(rule);
+	g->from = mem_strdup(from);
+	g->to = mem_strdup(to);
+	g->until.s = f->in.now.s + seconds;
+}
+
 void compiled_essential(struct compiled *f, enum essential_direction direction, const char *far,
 			const char *service, const char *by)
 {

@@ -59,6 +59,9 @@ void compiled_node(struct compiled *f, const char *node, const char *addresses);
 void compiled_clear_view(struct compiled *f);
 void compiled_revoke(struct compiled *f, int kind, const char *name);
 void compiled_quarantine(struct compiled *f, const char *path, const char *keep);
+/* Ends so many seconds from now. */
+void compiled_grant(struct compiled *f, const char *rule, const char *from, const char *to,
+		    int64_t seconds);
 void compiled_essential(struct compiled *f, enum essential_direction direction, const char *far,
 			const char *service, const char *by);
 

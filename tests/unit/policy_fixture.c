@@ -29,9 +29,11 @@ const char *findings_text(char buf[FINDINGS_TEXT_MAX], const struct policy *p,
 	return buf;
 }
 
+bool policy_fixture_attests = true;
+
 struct policy *policy_of_bytes(const void *text, size_t len)
 {
-	struct policy_features features = {.attested = false};
+	struct policy_features features = {.attested = policy_fixture_attests};
 	CLEANUP(policy_freep) struct policy *p = policy_new();
 	int r;
 

@@ -20,3 +20,6 @@ struct policy *policy_of(const char *text);
 struct policy *policy_of_bytes(const void *text, size_t len);
 /* Must be without errors: fails the test with the findings otherwise. */
 struct policy *policy_sound(const char *text);
+
+/* Whether the node of these policies can attest; false until a test says so. */
+extern bool policy_fixture_attests;

@@ -290,6 +290,79 @@ TEST(a_cgroup_is_located_by_its_id)
 	CHECK_INT(cgroup_tree_locate(f.tree, UINT64_MAX - 5, &cover), -ESTALE);
 }
 
+TEST(a_cgroup_that_was_asked_about_before_is_gone_at_once)
+{
+	CLEANUP(follower_done) struct follower f;
+	struct cgroup_cover cover;
+	uint64_t id;
+
+	fixture_cgroups();
+	fixture_make("x/y");
+	follow(&f, true, "");
+	id = fixture_id("x/y");
+	for (int i = 0; i < 3; i++) {
+		CHECK_INT(cgroup_tree_locate(f.tree, id, &cover), 0);
+		CHECK(cover.known != NULL && cover.known->id == id);
+	}
+	/* The loop has not turned; the name is another cgroup's by now. */
+	fixture_drop("x/y");
+	fixture_make("x/y");
+	CHECK_INT(cgroup_tree_locate(f.tree, id, &cover), -ESTALE);
+	id = fixture_id("x/y");
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(cgroup_tree_locate(f.tree, id, &cover), 0);
+		CHECK(cover.known != NULL && cover.known->id == id);
+	}
+	fixture_drop("x");
+	CHECK_INT(cgroup_tree_locate(f.tree, id, &cover), -ESTALE);
+}
+
+/* What holds it, whether it and they are known or above the root or not known at all. */
+static void check_line(struct follower *f, const char *path)
+{
+	uint64_t id = fixture_id(path), line[CGROUP_LEVEL_MAX];
+	char text[CGROUP_PATH_MAX], want[CGROUP_PATH_MAX];
+	size_t level = 0;
+
+	CHECK_INT(cgroup_path_of(f->tree, id, want, sizeof(want)), 0);
+	CHECK_INT(cgroup_line_of(f->tree, id, text, sizeof(text), line, ARRAY_LEN(line)), 0);
+	CHECK_STR(text, want);
+	for (char *p = want; level < ARRAY_LEN(line); level++) {
+		char end;
+
+		p += strcspn(p, "/");
+		end = *p;
+		*p = '\0';
+		CHECK_UINT(line[level], cgroup_id_of(f->tree, want));
+		*p = end;
+		if (end == '\0')
+			break;
+		p++;
+	}
+	CHECK_UINT(line[level], id);
+	CHECK_UINT(line[level + 1], 0);
+}
+
+TEST(what_holds_a_cgroup_is_known_without_a_look)
+{
+	CLEANUP(follower_done) struct follower f;
+	uint64_t id, line[CGROUP_LEVEL_MAX];
+	char text[CGROUP_PATH_MAX];
+
+	fixture_cgroups();
+	fixture_make("x/closed/below");
+	follow(&f, true, "closed");
+	check_line(&f, "x");
+	check_line(&f, "x/closed");
+	check_line(&f, "x/closed/below");
+	id = fixture_id("x/closed");
+	fixture_drop("x");
+	/* The loop has not turned: the tree does not know that it is gone. */
+	CHECK_INT(cgroup_line_of(f.tree, id, text, sizeof(text), line, ARRAY_LEN(line)), 0);
+	CHECK_INT(cgroup_line_of(f.tree, id + 100000, text, sizeof(text), line, ARRAY_LEN(line)),
+		  -ESTALE);
+}
+
 TEST(what_lies_outside_of_the_root_is_covered_from_above)
 {
 	CLEANUP(follower_done) struct follower f = {0};
@@ -353,6 +426,23 @@ TEST(cgroups_below_a_users_cgroup_are_delegated)
 	fixture_chown("user@1000.service", 1000);
 	follow(&f, true, "");
 	CHECK(!known(&f, "user@1000.service")->delegated);
+	CHECK(known(&f, "user@1000.service/app")->delegated);
+	CHECK(known(&f, "user@1000.service/app/x")->delegated);
+}
+
+/* The manager makes the cgroup, and gives it away when it starts the user's process. */
+TEST(a_cgroup_that_is_given_to_a_user_is_delegated_from_then_on)
+{
+	CLEANUP(follower_done) struct follower f;
+
+	fixture_cgroups();
+	follow(&f, true, "");
+	fixture_make("user@1000.service");
+	settle(&f);
+	CHECK(known(&f, "user@1000.service") != NULL);
+	fixture_chown("user@1000.service", 1000);
+	fixture_make("user@1000.service/app/x");
+	settle(&f);
 	CHECK(known(&f, "user@1000.service/app")->delegated);
 	CHECK(known(&f, "user@1000.service/app/x")->delegated);
 }

@@ -12,6 +12,13 @@
 
 #define TEXT_MAX 2048
 
+#define ID_A "5f2b6c0a4e7d1893c5b2a6f0e4d8c1b7a3f9e2d6c0b4a8f1e5d9c3b7a1f4e8d2"
+#define ID_B "c0ffee00112233445566778899aabbccddeeff00112233445566778899aabbcc"
+#define POD  "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0"
+#define POD_ "0b1c2d3e_4f50_6172_8394_a5b6c7d8e9f0"
+
+#define POD_SLICE "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" POD_ ".slice"
+
 static int user_of(void *user, const char *name, uint32_t *ret_uid)
 {
 	(void)user;
@@ -295,6 +302,9 @@ TEST(units_of_essentials_are_found_with_their_sockets)
 	CHECK(claims_essential_unit(c, &place) == NULL);
 	claim_place_init(&place, "system.slice");
 	CHECK(claims_look_below(c, &place));
+	/* The unit may be new: its slice is not entered as nobody's. */
+	CHECK(claims_open_below(c, &place));
+	claim_place_init(&place, "system.slice/ssh.service");
 	CHECK(!claims_open_below(c, &place));
 }
 
@@ -304,6 +314,8 @@ OOM_TEST(claims_survive_failing_allocations)
 		{.kind = SELECTOR_UNIT, .value = (char[]){"foo.service"}},
 		{.kind = SELECTOR_SLICE, .value = (char[]){"a-b.slice"}},
 		{.kind = SELECTOR_CGROUP, .value = (char[]){"x/y"}},
+		{.kind = SELECTOR_CONTAINER, .value = (char[]){ID_A}},
+		{.kind = SELECTOR_POD, .value = (char[]){POD}},
 	};
 	struct workload_entry entry = {.selectors = selectors,
 				       .selector_count = ARRAY_LEN(selectors)};
@@ -319,4 +331,90 @@ OOM_TEST(claims_survive_failing_allocations)
 
 	claims_free(c);
 	return r;
+}
+
+TEST(containers_and_pods_are_anchored_where_their_runtime_puts_them)
+{
+	struct found found;
+
+	FIXTURE(f, "{container: " ID_A "}", "{pod: " POD "}");
+	CHECK_STR(anchored(&found, &f, "system.slice/docker-" ID_A ".scope"), "a");
+	CHECK_STR(anchored(&found, &f, "machine.slice/libpod-" ID_A ".scope"), "a");
+	/* What is below belongs to it, and is not anchored again. */
+	CHECK_STR(anchored(&found, &f, "machine.slice/libpod-" ID_A ".scope/container"), "");
+	CHECK_STR(anchored(&found, &f, "system.slice/web.service/libpod-payload-" ID_A), "a");
+	CHECK_STR(anchored(&found, &f, POD_SLICE), "b");
+	CHECK_STR(anchored(&found, &f, POD_SLICE "/cri-containerd-" ID_B ".scope"), "");
+	CHECK_STR(anchored(&found, &f, POD_SLICE "/cri-containerd-" ID_A ".scope"), "a");
+	CHECK_STR(anchored(&found, &f, "kubepods/pod" POD), "b");
+	CHECK_STR(anchored(&found, &f, "kubepods/pod" POD "/" ID_A), "a");
+	/* Names that others have made. */
+	CHECK_STR(anchored(&found, &f, "system.slice/docker-" ID_B ".scope/docker-" ID_A ".scope"),
+		  "");
+	CHECK_STR(anchored(&found, &f, "system.slice/evil.service/docker-" ID_A ".scope"), "");
+	CHECK_STR(anchored(&found, &f, "system.slice/docker-" ID_B ".scope/" POD_SLICE), "");
+}
+
+TEST(a_container_of_a_user_needs_the_users_name)
+{
+	static const char rootless[] = "user.slice/user-1000.slice/user@1000.service/user.slice/"
+				       "libpod-" ID_A ".scope";
+	struct found found;
+
+	FIXTURE(f, "{container: " ID_A "}");
+	CHECK_STR(anchored(&found, &f, rootless), "");
+	FIXTURE(g, "{container: " ID_A ", user: alice}");
+	CHECK_STR(anchored(&found, &g, rootless), "a");
+	FIXTURE(h, "{container: " ID_A ", user: root}");
+	CHECK_STR(anchored(&found, &h, rootless), "");
+}
+
+TEST(container_and_unit_of_one_entry_hold_together)
+{
+	struct found found;
+
+	FIXTURE(f, "{unit: web.service, container: " ID_A "}",
+		"{pod: " POD ", container: " ID_B "}", "{slice: batch.slice, container: " ID_A "}");
+	CHECK_STR(anchored(&found, &f, "system.slice/web.service/libpod-payload-" ID_A), "a");
+	CHECK_STR(anchored(&found, &f, "system.slice/web.service"), "");
+	CHECK_STR(anchored(&found, &f, "system.slice/other.service/libpod-payload-" ID_A), "");
+	CHECK_STR(anchored(&found, &f, POD_SLICE "/crio-" ID_B ".scope"), "b");
+	CHECK_STR(anchored(&found, &f, POD_SLICE), "");
+	CHECK_STR(anchored(&found, &f, "system.slice/crio-" ID_B ".scope"), "");
+	CHECK_STR(anchored(&found, &f, "batch.slice/docker-" ID_A ".scope"), "c");
+	CHECK_STR(anchored(&found, &f, "system.slice/docker-" ID_A ".scope"), "");
+}
+
+TEST(cgroups_that_may_hold_containers_are_not_entered_themselves)
+{
+	struct claim_place place;
+
+	FIXTURE(f, "{container: " ID_A "}");
+	CHECK(open_below(&f, ""));
+	CHECK(open_below(&f, "machine.slice"));
+	CHECK(open_below(&f, "docker"));
+	CHECK(open_below(&f, POD_SLICE));
+	CHECK(!open_below(&f, "system.slice/docker-" ID_A ".scope"));
+	CHECK(!open_below(&f, "system.slice/web.service"));
+	/* Podman may make one there: seen, although the unit is entered. */
+	claim_place_init(&place, "system.slice/web.service");
+	CHECK(claims_look_below(f.claims, &place));
+	claim_place_init(&place, "system.slice/web.service/child");
+	CHECK(!claims_look_below(f.claims, &place));
+}
+
+TEST(digests_are_conditions_on_processes)
+{
+
+	FIXTURE(f, "{unit: web.service, exe_sha256: " ID_A "}", "{fsverity: " ID_B "}",
+		"{unit: x.service, exe_sha256: " ID_A ", fsverity: " ID_B "}");
+	CHECK_UINT(claims_count(f.claims), 3);
+	for (size_t i = 0; i < 3; i++)
+		CHECK(claim_is_conditional(claims_at(f.claims, i)));
+	CHECK(claims_at(f.claims, 0)->has_sha256 && !claims_at(f.claims, 0)->has_fsverity);
+	CHECK_UINT(claims_at(f.claims, 0)->sha256[0], 0x5f);
+	CHECK(claims_at(f.claims, 1)->has_fsverity && claims_at(f.claims, 1)->pathless);
+	CHECK_UINT(claims_at(f.claims, 1)->fsverity[31], 0xcc);
+	CHECK(claims_have_pathless(f.claims));
+	CHECK_STR(f.problems, "");
 }

@@ -75,3 +75,30 @@ TEST(errors_say_what_would_be_right)
 	CHECK_REFUSED("no option --aaaa",
 		      "--aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
 }
+
+TEST(an_option_may_be_given_several_times_where_it_says_so)
+{
+	static const struct option_spec many[] = {
+		{.name = "node", .value = "NODE", .many = true},
+		{.name = "comment", .value = "TEXT"},
+		{.name = "requires", .value = "NAME", .many = true},
+	};
+	const char *argv[] = {"--node", "a", "--requires=x", "--comment", "c", "--node=b", "word"};
+	struct args a;
+	struct err err = {0};
+	size_t iter = 0;
+
+	CHECK_OK(args_parse(&a, many, ARRAY_LEN(many), ARRAY_LEN(argv), (char **)(uintptr_t)argv,
+			    &err),
+		 &err);
+	CHECK_STR(args_next(&a, 0, &iter), "a");
+	CHECK_STR(args_next(&a, 0, &iter), "b");
+	CHECK(args_next(&a, 0, &iter) == NULL);
+	iter = 0;
+	CHECK_STR(args_next(&a, 2, &iter), "x");
+	CHECK(args_next(&a, 2, &iter) == NULL);
+	iter = 0;
+	CHECK(args_next(&a, 1, &iter) == NULL);
+	CHECK_STR(a.values[0], "a");
+	CHECK_STR(a.words[0], "word");
+}

@@ -76,7 +76,7 @@ TEST(usage_errors_exit_2_and_name_what_would_be_right)
 	} cases[] = {
 		{{"statsu"}, "did you mean 'status'?"},
 		{{"zzzzzz"}, "'bailiwick --help' lists them"},
-		{{"grant"}, "'grant' is not in this release"},
+		{{"grant", "x", "--from", "a", "--to", "b"}, "--from, --to and --for are required"},
 		{{"status", "extra"}, "'extra' is one word too many"},
 		{{"status", "-o", "xml"}, "table or json would be right"},
 		{{"mode"}, "something is missing: observe|selective|enforce"},
@@ -96,9 +96,18 @@ TEST(usage_errors_exit_2_and_name_what_would_be_right)
 		{{"why", "a", "--last"}, "--last stands alone"},
 		{{"why", "a", "b", "ssh"}, "tcp/8443, udp/53 or icmp/echo"},
 		{{"apply"}, "the policy's directory is missing"},
-		{{"apply", "--offline", "x"}, "not in this release"},
+		{{"apply", "x", "--offline", "y"}, "--offline stands instead of DIR"},
+		{{"apply", "--offline", "x", "--confirm-within", "10m"}, "always on trial first"},
+		{{"sign", "x"}, "--key is missing"},
+		{{"diff", "x"}, "something is missing: OLD NEW"},
+		{{"keygen", "x", "--type", "rsa"}, "ed25519 or p256 would be right"},
 		{{"apply", "x", "--confirm-within", "soon"}, "90s, 10m, 8h or 30d"},
 		{{"check"}, "something is missing: FILE|DIR..."},
+		{{"attest"}, "something is missing: ping PEER [TUPLE]"},
+		{{"attest", "ping"}, "whom to ask is missing; 'attest ping NODE' would be right"},
+		{{"attest", "pong", "pay-1"}, "'attest ping NODE' would be right"},
+		{{"attest", "ping", "a", "b", "c"}, "'c' is one word too many"},
+		{{"attest", "ping", "\xff"}, "a name is not valid UTF-8"},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -125,16 +134,17 @@ TEST(help_goes_to_stdout_and_a_bare_command_to_stderr)
 
 TEST(every_verb_of_this_release_is_in_the_help)
 {
-	static const char *const names[] = {"status",     "check",     "plan",       "apply",
-					    "confirm",    "rollback",  "history",    "mode",
-					    "identities", "conduits",  "flows",      "watch",
-					    "why",        "revoke",    "quarantine", "release",
-					    "doctor",     "inventory", "version"};
+	static const char *const names[] = {
+		"status",  "check",  "plan",       "apply",    "confirm", "rollback",
+		"history", "mode",   "identities", "conduits", "flows",   "watch",
+		"why",     "revoke", "quarantine", "release",  "doctor",  "inventory",
+		"diff",    "keygen", "sign",       "version",  "attest"};
 
-	CHECK_UINT(verb_count, ARRAY_LEN(names));
 	CHECK_INT(COMMAND("-h"), CLI_OK);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		CHECK_CONTAINS(out, names[i]);
+		CHECK(verb_find(names[i]) != NULL);
+	for (size_t i = 0; i < verb_count; i++)
+		CHECK_CONTAINS(out, verbs[i]->name);
 }
 
 TEST(version_works_without_an_agent)
@@ -165,15 +175,39 @@ TEST(check_reports_place_message_and_advice_and_exits_3)
 	CHECK_CONTAINS(out, "\"ok\":false,\"errors\":[{\"file\":");
 }
 
-TEST(attested_rules_are_refused_in_this_release)
+TEST(rules_are_attested_unless_they_say_otherwise)
 {
 	CLEANUP(freep) char *text = mem_strdup(good);
 
 	CHECK(text != NULL);
 	memcpy(strstr(text, "{assurance: mapped}"), "{deny_in: drop}    ",
 	       strlen("{assurance: mapped}"));
-	CHECK_INT(COMMAND("check", file("attested.yaml", text)), CLI_DENIED);
-	CHECK_CONTAINS(out, "mapped");
+	CHECK_INT(COMMAND("check", "--explain", file("attested.yaml", text)), CLI_OK);
+	CHECK_CONTAINS(out, "settlement-calls-api attested");
+}
+
+TEST(warnings_count_where_check_is_strict)
+{
+	const char *path = file("good.yaml", good);
+
+	CHECK_INT(COMMAND("check", path), CLI_OK);
+	CHECK_CONTAINS(out, "1 warning");
+	CHECK_INT(COMMAND("check", "--strict", path), CLI_DENIED);
+}
+
+/* What the called identity's floor closes is not listed as open. */
+TEST(check_explain_knows_the_floor_of_the_called)
+{
+	static const char text[] =
+		"trust_domain: acme.example\nidentities:\n"
+		"  - {name: a, path: a, workload: [{unit: a.service}]}\n"
+		"  - {name: b, path: b, workload: [{unit: b.service}], serves: [tcp/1],\n"
+		"     min_assurance: attested}\nrules:\n"
+		"  - {name: r, from: [a], to: [b], services: [tcp/1], assurance: mapped,\n"
+		"     purpose: p, owner: o}\n";
+
+	CHECK_INT(COMMAND("check", "--explain", file("floor.yaml", text)), CLI_OK);
+	CHECK_CONTAINS(out, "a    b  tcp/1   min_assurance r    mapped\n");
 }
 
 TEST(check_explain_lists_pairs_with_their_conditions)
@@ -231,6 +265,26 @@ TEST(why_asks_a_policy_without_an_agent)
 	CHECK_CONTAINS(out, "to allow   add backup to from: of good.yaml:15");
 }
 
+/* What would be asked, from files alone: by the nodes that the view names, else in general. */
+TEST(why_says_from_a_policy_whose_agent_would_be_asked)
+{
+	CLEANUP(freep) char *text = mem_strdup(good);
+	const char *path;
+
+	CHECK(text != NULL);
+	memcpy(strstr(text, "{assurance: mapped}"), "{deny_in: drop}    ",
+	       strlen("{assurance: mapped}"));
+	path = file("attested.yaml", text);
+	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", path), CLI_OK);
+	CHECK_CONTAINS(out, "asks       for each connection the agent of the caller's node must "
+			    "vouch for settlement;");
+	CHECK_INT(COMMAND("why", "settlement@pay-1", "api@api-1", "tcp/8443", "--policy", path),
+		  CLI_OK);
+	CHECK_CONTAINS(out, "asks       for each connection pay-1's agent must vouch for");
+	CHECK_INT(COMMAND("why", "backup", "api", "tcp/8443", "--policy", path), CLI_DENIED);
+	CHECK(strstr(out, "asks ") == NULL);
+}
+
 TEST(why_names_the_near_identity_and_what_it_cannot_know)
 {
 	const char *path = file("good.yaml", good);
@@ -275,6 +329,40 @@ TEST(check_explain_with_a_view_lists_the_conduits_of_its_node)
 			    "\"pay-1\",\"type\":\"identity\"}");
 }
 
+/* R47: seen before the first connection is refused. */
+TEST(check_names_nodes_that_cannot_vouch_for_what_a_rule_demands)
+{
+	static const char policy[] =
+		"trust_domain: acme.example\n"
+		"identities:\n"
+		"  - {name: settlement, path: prod/payments/settlement,\n"
+		"     workload: [{unit: s.service}]}\n"
+		"  - {name: api, path: prod/payments/api, workload: [{unit: api.service}]}\n"
+		"rules:\n"
+		"  - {name: calls, from: [settlement], to: [api], services: [tcp/8443],\n"
+		"     purpose: p, owner: o}\n";
+	static const char called[] =
+		"{\"version\": 1, \"node\": \"api-1\", \"sequence\": 7,\n"
+		" \"placed\": [{\"identity\": \"prod/payments/api\"}],\n"
+		" \"peers\": [{\"identity\": \"prod/payments/settlement\", \"node\": \"pay-1\",\n"
+		"  \"addresses\": [\"10.0.0.5\"]}],\n"
+		" \"nodes\": [{\"node\": \"pay-1\", \"addresses\": [\"10.0.0.5\"]%s}],\n"
+		" \"devices\": []}\n";
+	char text[1024];
+
+	(void)file("policy.yaml", policy);
+	(void)snprintf(text, sizeof(text), called, "");
+	(void)file("view.json", text);
+	CHECK_INT(COMMAND("check", test_dir()), CLI_OK);
+	CHECK_CONTAINS(out, "node pay-1 runs no agent that could vouch for settlement, so rule "
+			    "\"calls\" (attested) stays closed");
+	(void)snprintf(text, sizeof(text), called,
+		       ", \"attest\": {\"address\": \"10.0.0.5\", \"port\": 7113}");
+	(void)file("view.json", text);
+	CHECK_INT(COMMAND("check", test_dir()), CLI_OK);
+	CHECK(strstr(out, "could vouch") == NULL);
+}
+
 TEST(why_follows_the_view_and_a_bad_view_is_refused)
 {
 	(void)file("policy.yaml", good);
@@ -290,4 +378,29 @@ TEST(why_follows_the_view_and_a_bad_view_is_refused)
 		  CLI_FAILED);
 	CHECK_CONTAINS(err_out, "view.json");
 	CHECK_INT(COMMAND("check", test_dir()), CLI_FAILED);
+}
+
+/* Nobody listens there: it is as far as a token of a right form comes. */
+static int enroll_with(const char *token)
+{
+	char config[320], yaml[400];
+
+	(void)snprintf(yaml, sizeof(yaml), "state_dir: %s\n", test_dir());
+	(void)snprintf(config, sizeof(config), "%s", file("agent.yaml", yaml));
+	return COMMAND("enroll", "--config", config, "--url", "https://127.0.0.1:1", "--pin",
+		       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		       "--token", token);
+}
+
+TEST(enroll_takes_the_token_from_standard_input_where_nobody_sees_it)
+{
+	CHECK_INT(enroll_with("nonsense"), CLI_FAILED);
+	CHECK_CONTAINS(err_out, "not a token");
+	CHECK(freopen(file("token", "tok_a.b\r\n"), "r", stdin) != NULL);
+	CHECK_INT(enroll_with("-"), CLI_FAILED);
+	CHECK_CONTAINS(err_out, "127.0.0.1");
+	CHECK(strstr(err_out, "tok_a") == NULL);
+	CHECK(freopen(file("token", "\n"), "r", stdin) != NULL);
+	CHECK_INT(enroll_with("-"), CLI_USAGE);
+	CHECK_CONTAINS(err_out, "no token came");
 }

@@ -70,6 +70,36 @@ TEST(because_names_mode_and_answer)
 			  "recorded and let pass, because of mode observe");
 }
 
+/* A lease that nobody granted and one that ended look alike to the kernel, not to who must act. */
+TEST(a_rule_that_opens_by_grants_says_how_to_get_one)
+{
+	char file[] = "p.yaml", backup[] = "prod/backup", api[] = "prod/api", name[] = "jit";
+	char *files[] = {file};
+	struct identity identities[] = {{.path = backup}, {.path = api}};
+	struct rule rules[] = {{.name = name, .grantable = true, .grant_max_s = 8 * 3600}};
+	struct policy p = {.files = files,
+			   .file_count = 1,
+			   .identities = identities,
+			   .identity_count = 2,
+			   .rules = rules,
+			   .rule_count = 1};
+	struct verdict v = {.decision = DECISION_DENIED,
+			    .reason = REASON_LEASE_ENDED,
+			    .from_identity = 0,
+			    .to_identity = 1,
+			    .rule = -1,
+			    .fails_on = "grantable: no grant is in force"};
+	CLEANUP(buf_done) struct buf b = {0};
+
+	CHECK_STR(verdict_meaning(&v), "the rule opens by grants only, and none is in force");
+	buf_init(&b, PAGE_MAX);
+	verdict_to_allow(&p, &v, &b);
+	CHECK_CONTAINS(b.data, "for at most 8h: bailiwick-controller grant jit --from prod/backup "
+			       "--to prod/api --for");
+	(void)snprintf(v.fails_on, sizeof(v.fails_on), "expires: ended");
+	CHECK_STR(verdict_meaning(&v), "the rule's permission has ended");
+}
+
 /* Only no_rule is answered by a change of the nearest rule; the others have an advice of their own.
  */
 TEST(what_to_change_follows_from_what_fails)

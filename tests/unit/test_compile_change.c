@@ -136,6 +136,50 @@ TEST(a_conduit_that_is_cut_up_is_rederived_and_a_deleted_one_is_not)
 	}
 }
 
+/* On loopback the receiver is looked at when a flow begins: nobody inherits another's flows. */
+TEST(flows_on_loopback_are_not_handed_to_another_receiver)
+{
+	static const struct {
+		const char *old_rules, *new_rules;
+		size_t count;
+	} cases[] = {
+		{RULE("x", "a", "b", "tcp/80-85", ""), RULE("x", "a", "b", "tcp/80", ""), 1},
+		{RULE("x", "a", "b", "tcp/80-85", ""), RULE("x", "a", "c", "tcp/80", ""), 0},
+		{RULE("x", "a", "b", "tcp/80-85", EXPIRED ", mode: observe"),
+		 RULE("x", "a", "c", "tcp/80", EXPIRED ", mode: observe"), 0},
+		{RULE("x", "a", "b", "tcp/80-85", ""),
+		 RULE("x", "a", "b", "tcp/80", "") RULE("y", "a", "c", "tcp/81", ""), 0},
+		{RULE("x", "a", "b, c", "tcp/80-85", ""), RULE("x", "a", "c", "tcp/80", ""), 0},
+		{RULE("x", "a", "c", "tcp/80-85", ""), RULE("x", "a", "b, c", "tcp/80", ""), 1},
+	};
+	CLEANUP(compiled_done) struct compiled f;
+	char text[2048];
+
+	compiled_init(&f, plain);
+	compiled_place(&f, "prod/a", NULL);
+	compiled_place(&f, "prod/b", NULL);
+	compiled_place(&f, "prod/c", NULL);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEANUP(generation_freep) struct generation *old = NULL;
+		CLEANUP(freep) uint32_t *rederive = NULL;
+		size_t count = 0;
+
+		(void)snprintf(text, sizeof(text), "%s%s",
+			       TOP ID("a", "") ID("b", "") ID("c", "") "rules:\n",
+			       cases[i].old_rules);
+		compiled_policy(&f, text);
+		compiled_run(&f);
+		old = TAKE_PTR(f.g);
+		(void)snprintf(text, sizeof(text), "%s%s",
+			       TOP ID("a", "") ID("b", "") ID("c", "") "rules:\n",
+			       cases[i].new_rules);
+		compiled_policy(&f, text);
+		compiled_run(&f);
+		CHECK_INT(generation_rederive(old, f.g, &rederive, &count), 0);
+		CHECK_UINT(count, cases[i].count);
+	}
+}
+
 /* --- two policies ---------------------------------------------------------------------------- */
 
 #define WORLD_AND_TEN                                                                              \
@@ -156,6 +200,143 @@ static void compile_both(struct compiled *f)
 	compiled_place(f, "prod/a", NULL);
 	compiled_peer(f, "prod/b", "b-1", "10.0.0.9", NULL);
 	compiled_peer(f, "prod/c", "c-1", "192.168.0.9", NULL);
+}
+
+/* The other policy's name must not make a flow to one receiver look like a flow to another. */
+TEST(on_loopback_a_number_tells_who_may_be_called)
+{
+	CLEANUP(compiled_done) struct compiled f, g;
+	struct service s = fixture_service("tcp/80");
+	struct addr a = fixture_addr("127.0.0.1");
+	uint32_t x, y;
+
+	compiled_init(&f, TOP ID("a", "") ID("b", "") ID("c", "") "rules:\n" AB("x", ""));
+	compiled_init(&g, TOP ID("a", "") ID("b", "")
+				  ID("c", "") "rules:\n" RULE("x", "a", "c", "tcp/80", ""));
+	compiled_place(&f, "prod/a", NULL);
+	compiled_place(&f, "prod/b", NULL);
+	compiled_place(&f, "prod/c", NULL);
+	numbers_free(g.numbers);
+	numbers_free(g.identities);
+	g.numbers = f.numbers;
+	g.identities = f.identities;
+	g.in.view = f.view;
+	f.in.also_cut = g.policy;
+	g.in.also_cut = f.policy;
+	CHECK_OK(compile_generation(&f.in, f.numbers, f.identities, &f.g, &f.err), &f.err);
+	CHECK_OK(compile_generation(&g.in, f.numbers, f.identities, &g.g, &g.err), &g.err);
+	CHECK_OK(ruleset_build(f.g, g.g, &f.host, &g.host, &f.shape, &f.r, &f.err), &f.err);
+	x = compiled_find(&f, false, f.g->locals[0].mark, &a, &s, SLOT_A);
+	y = compiled_find(&f, false, f.g->locals[0].mark, &a, &s, SLOT_B);
+	CHECK(x != 0 && y != 0);
+	CHECK(x != y);
+	g.numbers = NULL;
+	g.identities = NULL;
+}
+
+#define THREE ID("a", "") ID("b", "") ID("c", "")
+
+/* Two policies of one node where a, b and c run, compiled with each other's borders. */
+static void compile_pair_here(struct compiled *f, struct compiled *g, const char *confirmed,
+			      const char *candidate)
+{
+	compiled_init(f, confirmed);
+	compiled_init(g, candidate);
+	compiled_place(f, "prod/a", NULL);
+	compiled_place(f, "prod/b", NULL);
+	compiled_place(f, "prod/c", NULL);
+	numbers_free(g->numbers);
+	numbers_free(g->identities);
+	g->numbers = f->numbers;
+	g->identities = f->identities;
+	g->in.view = f->view;
+	f->in.also_cut = g->policy;
+	g->in.also_cut = f->policy;
+	CHECK_OK(compile_generation(&f->in, f->numbers, f->identities, &f->g, &f->err), &f->err);
+	CHECK_OK(compile_generation(&g->in, f->numbers, f->identities, &g->g, &g->err), &g->err);
+	CHECK_OK(ruleset_build(f->g, g->g, &f->host, &g->host, &f->shape, &f->r, &f->err), &f->err);
+	g->numbers = NULL;
+	g->identities = NULL;
+}
+
+/* Which of two receivers a flow goes to is known when it begins, and not from its number. */
+TEST(on_loopback_a_flow_goes_on_while_all_whom_it_may_go_to_may_be_called)
+{
+	static const char *const more[] = {
+		/* c names the conduit, once b may be called too */
+		TOP THREE "rules:\n" RULE("x", "a", "c", "tcp/80", ""),
+		TOP THREE "rules:\n" RULE("x", "a", "c, b", "tcp/80", ""),
+		/* an identity that the confirmed policy does not know */
+		TOP ID("a", "") ID("c", "") "rules:\n" RULE("x", "a", "c", "tcp/80", ""),
+		TOP THREE "rules:\n" RULE("x", "a", "c, b", "tcp/80", ""),
+	};
+	struct service s = fixture_service("tcp/80");
+	struct addr at = fixture_addr("127.0.0.1");
+
+	for (size_t i = 0; i < ARRAY_LEN(more); i += 2) {
+		CLEANUP(compiled_done) struct compiled f, g;
+		CLEANUP(generation_freep) struct generation *alone = NULL;
+		uint32_t x, y;
+
+		compile_pair_here(&f, &g, more[i], more[i + 1]);
+		x = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_A);
+		y = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_B);
+		CHECK(x != 0 && y != 0 && x != y);
+		/* The same as before: nothing is judged anew, maybe by the candidate already. */
+		f.in.also_cut = NULL;
+		CHECK_OK(compile_generation(&f.in, f.numbers, f.identities, &alone, &f.err),
+			 &f.err);
+		CHECK_UINT(alone->conduits[0].number, x);
+		CHECK_UINT(compiled_live(&f, x), LIVE_ACCEPT);
+		CHECK(compiled_is_end(&f, x, compiled_cgroup(&f, "c")));
+		/* Who began it on probation may be with b. */
+		CHECK_UINT(compiled_live(&f, y), live_pair(LIVE_NONE, LIVE_ACCEPT));
+	}
+}
+
+TEST(on_loopback_a_flow_ends_where_one_may_no_longer_be_called)
+{
+	CLEANUP(compiled_done) struct compiled f, g;
+	struct service s = fixture_service("tcp/80");
+	struct addr at = fixture_addr("127.0.0.1");
+	uint32_t x, y;
+
+	compile_pair_here(&f, &g, TOP THREE "rules:\n" RULE("x", "a", "c, b", "tcp/80", ""),
+			  TOP THREE "rules:\n" RULE("x", "a", "c", "tcp/80", "")
+				  RULE("y", "a", "b", "tcp/80", EXPIRED));
+	x = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_A);
+	y = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_B);
+	CHECK_UINT(x, y); /* whichever of the rules are open */
+	CHECK(compiled_is_end(&f, x, compiled_cgroup(&f, "b")));
+	compiled_done(&g);
+	compiled_done(&f);
+	compile_pair_here(&f, &g, TOP THREE "rules:\n" RULE("x", "a", "c, b", "tcp/80", ""),
+			  TOP THREE "rules:\n" RULE("x", "a", "c", "tcp/80", ""));
+	x = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_A);
+	y = compiled_find(&f, false, f.g->locals[0].mark, &at, &s, SLOT_B);
+	CHECK(x != y);
+	CHECK_UINT(compiled_live(&f, x), live_pair(LIVE_ACCEPT, LIVE_NONE));
+	/* It may go to c alone, whom both let be called: it outlives the fallback. */
+	CHECK_UINT(compiled_live(&f, y), LIVE_ACCEPT);
+	CHECK(!compiled_is_end(&f, y, compiled_cgroup(&f, "b")));
+}
+
+/* The number that the other policy gives leads nowhere here: it takes no flow's heir away. */
+TEST(on_loopback_a_flow_survives_the_borders_of_a_policy_that_permits_less)
+{
+	CLEANUP(compiled_done) struct compiled f, g;
+	CLEANUP(generation_freep) struct generation *alone = NULL;
+	CLEANUP(freep) uint32_t *again = NULL;
+	size_t count = 0;
+
+	compile_pair_here(&f, &g, TOP THREE "rules:\n" RULE("x", "a", "c, b", "tcp/80-90", ""),
+			  TOP THREE "rules:\n" RULE("x", "a", "c", "tcp/80", ""));
+	f.in.also_cut = NULL;
+	CHECK_OK(compile_generation(&f.in, f.numbers, f.identities, &alone, &f.err), &f.err);
+	CHECK_UINT(alone->conduit_count, 1);
+	CHECK_INT(generation_rederive(alone, f.g, &again, &count), 0);
+	CHECK_UINT(count, 1);
+	CHECK_UINT(again[0], alone->conduits[0].number);
 }
 
 TEST(policies_compiled_with_each_others_borders_agree_on_numbers)

@@ -271,6 +271,26 @@ TEST(the_mark_of_unclaimed_flows_is_live_in_every_mode)
 	CHECK_UINT(compiled_live(&f, MARK_REFUSED), LIVE_REFUSED_REPLY);
 }
 
+/* Where nobody has an identity, closed ports are no question (R21). */
+TEST(ports_are_asked_about_where_somebody_has_an_identity)
+{
+	static const char somebody[] =
+		TOP ID("a", "") ID("b", "") "rules:\n" RULE("x", "a", "b", "tcp/80", "");
+	CLEANUP(compiled_done) struct compiled f;
+
+	compiled_init(&f, somebody);
+	f.shape.queue = QUEUE_NATIVE;
+	compiled_run(&f);
+	CHECK(compiled_has_mark(&f, SET_PENDING, MARK_LISTENER_ASK));
+	CHECK(!compiled_has_mark(&f, SET_PENDING, MARK_PORT_ASK));
+	compiled_place(&f, "prod/a", NULL);
+	compiled_run(&f);
+	CHECK(compiled_has_mark(&f, SET_PENDING, MARK_PORT_ASK));
+	f.shape.queue = QUEUE_NONE;
+	compiled_run(&f);
+	CHECK(!compiled_has_mark(&f, SET_PENDING, MARK_PORT_ASK));
+}
+
 TEST(answers_and_modes_are_known_by_identity_and_by_shut_conduit)
 {
 	static const char answers[] = TOP ID("a", ", deny_out: drop, mode: observe")
@@ -403,13 +423,13 @@ static size_t ruleset_bytes(const struct ruleset *r)
 	return bytes;
 }
 
-static void fill_peers(struct compiled *f)
+static void fill_peers(struct compiled *f, unsigned count)
 {
 	struct view *v = f->view;
 
-	v->peers = mem_calloc(LARGE_PEERS, sizeof(*v->peers));
+	v->peers = mem_calloc(count, sizeof(*v->peers));
 	CHECK(v->peers != NULL);
-	for (unsigned i = 0; i < LARGE_PEERS; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		struct view_peer *p = &v->peers[v->peer_count++];
 
 		p->identity = mem_strdup("prod/b");
@@ -422,32 +442,52 @@ static void fill_peers(struct compiled *f)
 	}
 }
 
-TEST(a_hundred_thousand_conduits_stay_small)
+/* LARGE_PEERS conduits: bytes of each. */
+static size_t large(struct compiled *f, const char *policy, unsigned peers)
 {
-	CLEANUP(compiled_done) struct compiled f;
 	double start, compiled, built;
 	struct host_workload *w;
 	size_t bytes;
 
-	compiled_init(&f, TOP ID("a", "") ID("b", "") "rules:\n" RULE("x", "a", "b", "tcp/80", ""));
-	host_done(&f.host);
-	compiled_place(&f, "prod/a", NULL);
-	fill_peers(&f);
-	w = workload(&f, "a");
+	compiled_init(f, policy);
+	host_done(&f->host);
+	compiled_place(f, "prod/a", NULL);
+	fill_peers(f, peers);
+	w = workload(f, "a");
 	w->cgroup_id = 7;
 	w->level = 2;
 	start = seconds();
-	CHECK_OK(compile_generation(&f.in, f.numbers, f.identities, &f.g, &f.err), &f.err);
+	CHECK_OK(compile_generation(&f->in, f->numbers, f->identities, &f->g, &f->err), &f->err);
 	compiled = seconds();
-	CHECK_OK(ruleset_build(f.g, NULL, &f.host, NULL, &f.shape, &f.r, &f.err), &f.err);
+	CHECK_OK(ruleset_build(f->g, NULL, &f->host, NULL, &f->shape, &f->r, &f->err), &f->err);
 	built = seconds();
-	CHECK_UINT(f.g->conduit_count, LARGE_PEERS);
-	CHECK_UINT(compiled_count(&f, SET_LIVE), LARGE_PEERS + 2);
-	CHECK(f.r->shape.live_size >= LARGE_PEERS);
-	bytes = f.g->conduit_cap * sizeof(*f.g->conduits) + f.g->party_cap * sizeof(*f.g->parties) +
-		ruleset_bytes(f.g->classify) + ruleset_bytes(f.r);
+	CHECK_UINT(f->g->conduit_count, LARGE_PEERS);
+	CHECK_UINT(compiled_count(f, SET_LIVE), LARGE_PEERS + 2);
+	CHECK(f->r->shape.live_size >= LARGE_PEERS);
+	bytes = f->g->conduit_cap * sizeof(*f->g->conduits) +
+		f->g->party_cap * sizeof(*f->g->parties) + f->g->link_cap * sizeof(*f->g->links) +
+		ruleset_bytes(f->g->classify) + ruleset_bytes(f->r);
 	printf("# %d conduits: compiled in %.0f ms, built in %.0f ms, %zu bytes each\n",
 	       LARGE_PEERS, (compiled - start) * 1e3, (built - compiled) * 1e3,
 	       bytes / LARGE_PEERS);
-	CHECK(bytes / LARGE_PEERS < 110);
+	return bytes / LARGE_PEERS;
+}
+
+TEST(a_hundred_thousand_conduits_stay_small)
+{
+	CLEANUP(compiled_done) struct compiled f;
+
+	CHECK(large(&f, TOP ID("a", "") ID("b", "") "rules:\n" RULE("x", "a", "b", "tcp/80", ""),
+		    LARGE_PEERS) < 110);
+}
+
+/* Half of them are nodes that ask, half the identities that go on. */
+TEST(a_hundred_thousand_that_ask_stay_small)
+{
+	CLEANUP(compiled_done) struct compiled f;
+
+	CHECK(large(&f,
+		    TOP ID("a", "") ID("b", "") "rules:\n" RULE("x", "b", "a", "tcp/80",
+								", assurance: attested"),
+		    LARGE_PEERS / 2) < 110);
 }

@@ -127,16 +127,142 @@ TEST(config_refuses_what_is_not_built)
 	CLEANUP(config_done) struct config c;
 	struct reports rep;
 
-	CHECK_INT(parse(&c,
-			"version: 1\n"
-			"forward: [eth1]\n"
-			"trust: {policy: {keys: [/a.pub], threshold: 1}}\n"
-			"source: {controller: {url: \"https://c:1\"}}\n",
-			&rep),
-		  -EINVAL);
+	CHECK_INT(parse(&c, "version: 1\nforward: [eth1]\n", &rep), -EINVAL);
 	CHECK_CONTAINS(rep.text, "agent.yaml:2:10: judging forwarded traffic is not available");
-	CHECK_CONTAINS(rep.text, "signed documents are not available on this node yet");
-	CHECK_CONTAINS(rep.text, "a controller as the source is not available on this node yet");
+}
+
+#define TRUST                                                                                      \
+	"trust:\n"                                                                                 \
+	"  policy: {keys: [/a.pub, /b.pub], threshold: 2}\n"                                       \
+	"  controller: {keys: [/c.pub]}\n"
+
+TEST(config_takes_a_controller_and_whom_to_trust)
+{
+	CLEANUP(config_done) struct config c, again;
+	CLEANUP(buf_done) struct buf first, second;
+	struct reports rep;
+
+	buf_init(&first, 1 << 16);
+	buf_init(&second, 1 << 16);
+	CHECK_INT(
+		parse(&c,
+		      "version: 1\n"
+		      "source:\n"
+		      "  controller: {url: \"https://ctl.acme.example:8443\", ca: /ca.pem}\n" TRUST,
+		      &rep),
+		0);
+	CHECK_STR(rep.text, "");
+	CHECK(!c.directory);
+	CHECK(config_is_signed(&c));
+	CHECK_STR(c.controller_host, "ctl.acme.example");
+	CHECK_UINT(c.controller_port, 8443);
+	CHECK_UINT(c.trust_policy.key_count, 2);
+	CHECK_UINT(c.trust_policy.threshold, 2);
+	CHECK_UINT(c.trust_controller.threshold, 1);
+	CHECK_STR(c.courier_user, "bailiwick-courier");
+	config_format(&c, &first);
+	CHECK_INT(parse(&again, first.data, &rep), 0);
+	config_format(&again, &second);
+	CHECK_STR(second.data, first.data);
+}
+
+TEST(config_keeps_the_way_to_the_controller_open_for_the_courier_alone)
+{
+	CLEANUP(config_done) struct config c, named;
+	char far[PREFIX_TEXT_MAX];
+	struct reports rep;
+
+	CHECK_INT(
+		parse(&c,
+		      "version: 1\nsource: {controller: {url: \"https://10.0.0.7:8443\"}}\n" TRUST,
+		      &rep),
+		0);
+	CHECK_UINT(c.essentials.count, 1);
+	CHECK_INT(c.essentials.entries[0].direction, ESSENTIAL_OUT);
+	CHECK_STR(prefix_format(far, &c.essentials.entries[0].far), "10.0.0.7/32");
+	CHECK_UINT(c.essentials.entries[0].service.first, 8443);
+	CHECK_UINT(c.essentials.entries[0].service.last, 8443);
+	CHECK_UINT(c.essentials.entries[0].by_count, 1);
+	CHECK_STR(c.essentials.entries[0].by[0], "bailiwick-courier.service");
+	CHECK_INT(parse(&named,
+			"version: 1\nsource: {controller: {url: \"https://ctl.example\"}}\n" TRUST,
+			&rep),
+		  0);
+	CHECK_UINT(named.essentials.count, 2);
+	CHECK_STR(prefix_format(far, &named.essentials.entries[1].far), "::/0");
+	CHECK_UINT(named.essentials.entries[1].service.first, 443);
+}
+
+TEST(config_refuses_a_controller_that_nobody_vouches_for)
+{
+	static const struct {
+		const char *text, *want;
+	} bad[] = {
+		{"version: 1\nsource: {controller: {url: \"https://c:1\"}}\n",
+		 "agent.yaml:2:9: a controller as the source needs trust"},
+		{"version: 1\ntrust: {policy: {keys: [/a.pub]}}\n",
+		 "agent.yaml:2:8: \"controller\" is missing here"},
+		{"version: 1\ntrust: {policy: {keys: [/a.pub], threshold: 2}, "
+		 "controller: {keys: [/c.pub]}}\n",
+		 "2 signatures are asked for, but there are 1 keys"},
+		{"version: 1\ntrust: {policy: {keys: []}, controller: {keys: [/c.pub]}}\n",
+		 "no key is given here"},
+		{"version: 1\ntrust: {policy: {keys: [/a.pub, /a.pub]}, "
+		 "controller: {keys: [/c.pub]}}\n",
+		 "this key is in the list already"},
+		{"version: 1\ntrust: {policy: {keys: [a.pub]}, controller: {keys: [/c.pub]}}\n",
+		 "this is not an absolute path"},
+		{"version: 1\nsource: {controller: {url: \"http://c:1\"}}\n" TRUST,
+		 "over https only"},
+		{"version: 1\nsource: {controller: {url: \"https://u:p@c:1\"}}\n" TRUST,
+		 "this is not the controller's URL"},
+		{"version: 1\nsource: {controller: {ca: /ca.pem}}\n" TRUST,
+		 "\"url\" is missing here"},
+		{"version: 1\nsource: {directory: /a, controller: {url: \"https://c:1\"}}\n" TRUST,
+		 "both a directory and a controller are given"},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CLEANUP(config_done) struct config c;
+		struct reports rep;
+
+		CHECK_INT(parse(&c, bad[i].text, &rep), -EINVAL);
+		CHECK_CONTAINS(rep.text, bad[i].want);
+		CHECK_UINT(rep.count, 1);
+	}
+}
+
+TEST(config_takes_hosts_and_ports_of_urls)
+{
+	static const struct {
+		const char *url, *host;
+		int r;
+		uint16_t port;
+	} cases[] = {
+		{"https://ctl", "ctl", 0, 443},
+		{"https://10.0.0.1:8443/", "10.0.0.1", 0, 8443},
+		{"https://[fd77::1]:8443", "fd77::1", 0, 8443},
+		{"https://[fd77::1]", "fd77::1", 0, 443},
+		{"https://ctl:0", "", -EINVAL, 0},
+		{"https://ctl:65536", "", -EINVAL, 0},
+		{"https://:1", "", -EINVAL, 0},
+		{"https://[fd77::1", "", -EINVAL, 0},
+		{"https://[ctl]:1", "", -EINVAL, 0},
+		{"https://ctl/?a=b", "", -EINVAL, 0},
+		{"https://a b", "", -EINVAL, 0},
+		{"https://-x", "", -EINVAL, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char host[CONFIG_HOST_MAX] = "";
+		uint16_t port = 0;
+
+		CHECK_INT(config_url_parse(cases[i].url, host, &port), cases[i].r);
+		if (cases[i].r == 0) {
+			CHECK_STR(host, cases[i].host);
+			CHECK_UINT(port, cases[i].port);
+		}
+	}
 }
 
 TEST(config_missing_file_means_defaults)

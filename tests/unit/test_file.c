@@ -330,3 +330,37 @@ OOM_TEST(making_directories)
 
 	return dir_make(in_dir("a/b"), 0700, &err);
 }
+
+TEST(a_file_itself_is_read_and_not_what_a_link_points_at)
+{
+	CLEANUP(freep) char *text = NULL;
+	struct err err = {{0}};
+	size_t len = 0;
+
+	CHECK_OK(file_write_durable(AT_FDCWD, in_dir("real"), "abc", 3, 0600, &err), &err);
+	CHECK_INT(symlink("real", in_dir("link")), 0);
+	CHECK_INT(mkfifo(in_dir("fifo"), 0600), 0);
+	CHECK_OK(file_read_itself(AT_FDCWD, in_dir("real"), 3, &text, &len, &err), &err);
+	CHECK_STR(text, "abc");
+	freep(&text);
+	CHECK_OK(file_read(AT_FDCWD, in_dir("link"), 3, &text, &len, &err), &err);
+	freep(&text);
+	CHECK_INT(file_read_itself(AT_FDCWD, in_dir("link"), 3, &text, &len, &err), -ELOOP);
+	CHECK_INT(file_read_itself(AT_FDCWD, in_dir("fifo"), 3, &text, &len, &err), -EINVAL);
+	CHECK_INT(file_read_itself(AT_FDCWD, in_dir("real"), 2, &text, &len, &err), -EFBIG);
+}
+
+TEST(a_secret_that_others_may_read_is_not_read)
+{
+	CLEANUP(freep) char *text = NULL;
+	struct err err = {0};
+	size_t len = 0;
+
+	CHECK_OK(file_write_durable(AT_FDCWD, in_dir("key"), "x", 1, 0640, &err), &err);
+	CHECK_INT(file_read_secret(AT_FDCWD, in_dir("key"), 9, &text, &len, &err), -EACCES);
+	CHECK_CONTAINS(err.text, "others may read it (mode 0640), and it is a secret; 0600 would");
+	CHECK(text == NULL);
+	CHECK_OK(file_write_durable(AT_FDCWD, in_dir("key"), "x", 1, 0600, &err), &err);
+	CHECK_OK(file_read_secret(AT_FDCWD, in_dir("key"), 9, &text, &len, &err), &err);
+	CHECK_STR(text, "x");
+}

@@ -187,3 +187,17 @@ OOM_TEST(a_failed_put_changes_nothing)
 	}
 	return r;
 }
+
+TEST(hex_is_read_whole_or_not_at_all)
+{
+	uint8_t bytes[3] = {7, 7, 7};
+
+	CHECK(hex_parse("00ff1a", bytes, 3));
+	CHECK_MEM(bytes, "\x00\xff\x1a", 3);
+	CHECK(!hex_parse("00ff1", bytes, 3));
+	CHECK(!hex_parse("00ff1a0", bytes, 3));
+	CHECK(!hex_parse("00FF1a", bytes, 3));
+	CHECK(!hex_parse("00ff1g", bytes, 3));
+	CHECK(!hex_parse("", bytes, 3));
+	CHECK_MEM(bytes, "\x00\xff\x1a", 3);
+}

@@ -41,6 +41,15 @@ TEST(strings_are_copied_up_to_the_length)
 	CHECK_STR(formatted, "pay-1");
 }
 
+TEST(bytes_are_copied_with_their_zeros)
+{
+	CLEANUP(freep) char *copy = mem_dup("a\0b", 3);
+	CLEANUP(freep) char *none = mem_dup(NULL, 0);
+
+	CHECK_MEM(copy, "a\0b", 4);
+	CHECK_STR(none, "");
+}
+
 TEST(cleanup_forgets_what_it_released)
 {
 	char *p = mem_strdup("x");

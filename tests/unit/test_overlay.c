@@ -116,10 +116,44 @@ TEST(a_quarantine_is_kept_by_path_and_released_by_name)
 	CHECK_STR(w.a.overlay.quarantined[0].keep, "forensics");
 	CHECK_INT(quarantine(&w, "prod/a", NULL), -EEXIST);
 	CHECK_OK(ask_revoke(&w, "identity", "prod/a"), &w.err);
-	CHECK_OK(overlay_release(&w.a, "a", answered, &w.answer, &w.err), &w.err);
+	CHECK_OK(overlay_release(&w.a, "identity", "a", answered, &w.answer, &w.err), &w.err);
 	CHECK_UINT(w.a.overlay.quarantined_count, 0);
 	CHECK_UINT(w.a.overlay.revoked_count, 0);
-	CHECK_INT(overlay_release(&w.a, "a", answered, &w.answer, &w.err), -ENOENT);
+	CHECK_INT(overlay_release(&w.a, "identity", "a", answered, &w.answer, &w.err), -ENOENT);
+}
+
+/* Each by its kind: a rule and a label may have the same name. */
+TEST(a_revocation_is_released_by_its_kind_and_name)
+{
+	CLEANUP(world_done) struct world w;
+
+	world_init(&w);
+	CHECK_OK(ask_revoke(&w, "rule", "a-calls-b"), &w.err);
+	CHECK_OK(ask_revoke(&w, "rule", "a-calls-b"), &w.err);
+	CHECK_OK(ask_revoke(&w, "label", "vendor=x"), &w.err);
+	CHECK_INT(overlay_release(&w.a, "label", "vendor=y", answered, &w.answer, &w.err), -ENOENT);
+	CHECK_INT(overlay_release(&w.a, "identity", "a-calls-b", answered, &w.answer, &w.err),
+		  -ENOENT);
+	CHECK_INT(overlay_release(&w.a, "network", "x", answered, &w.answer, &w.err), -EINVAL);
+	CHECK_UINT(w.a.overlay.revoked_count, 3);
+	CHECK_OK(overlay_release(&w.a, "rule", "a-calls-b", answered, &w.answer, &w.err), &w.err);
+	CHECK_UINT(w.a.overlay.revoked_count, 1);
+	CHECK_STR(w.a.overlay.revoked[0].name, "vendor=x");
+	CHECK_OK(overlay_release(&w.a, "label", "vendor=x", answered, &w.answer, &w.err), &w.err);
+	CHECK_UINT(w.a.overlay.revoked_count, 0);
+}
+
+/* The controller's order ends there, not here. */
+TEST(what_the_controller_revoked_is_not_released_here)
+{
+	CLEANUP(world_done) struct world w;
+
+	world_init(&w);
+	CHECK_OK(ask_revoke(&w, "rule", "a-calls-b"), &w.err);
+	w.a.overlay.revoked[0].from_head = true;
+	CHECK_INT(overlay_release(&w.a, "rule", "a-calls-b", answered, &w.answer, &w.err), -EPERM);
+	CHECK_CONTAINS(w.err.text, "bailiwick-controller release a-calls-b");
+	CHECK_UINT(w.a.overlay.revoked_count, 1);
 }
 
 /* It left the policy meanwhile: its path still names it. */
@@ -131,8 +165,8 @@ TEST(an_identity_that_is_gone_can_be_released)
 	CHECK_OK(quarantine(&w, "b", NULL), &w.err);
 	edition_done(&w.a.confirmed);
 	w.a.confirmed.policy = policy_sound(TOP ID("a", ""));
-	CHECK_INT(overlay_release(&w.a, "b", answered, &w.answer, &w.err), -ENOENT);
-	CHECK_OK(overlay_release(&w.a, "prod/b", answered, &w.answer, &w.err), &w.err);
+	CHECK_INT(overlay_release(&w.a, "identity", "b", answered, &w.answer, &w.err), -ENOENT);
+	CHECK_OK(overlay_release(&w.a, "identity", "prod/b", answered, &w.answer, &w.err), &w.err);
 }
 
 TEST(a_revocation_is_on_disk_before_it_is_answered)

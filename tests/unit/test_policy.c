@@ -155,18 +155,24 @@ static const struct mistake rule_mistakes[] = {
 	{TWO RULE("api", "10.0.0.1/8", "tcp/8443", MAPPED),
 	 "p.yaml:10:10: \"10.0.0.1/8\" is an address, not an identity; give the peer an "
 	 "identity, or declare the range under networks: and name that\n"},
-	{TWO RULE("settlement", "api", "tcp/8443", ""),
-	 "p.yaml:8:5: rule \"r\" demands attested; this node cannot attest yet; write "
-	 "assurance: mapped\n"},
-	{TWO RULE("settlement", "api", "tcp/8443", "    assurance: attested\n"),
-	 "p.yaml:14:16: rule \"r\" demands attested; this node cannot attest yet; write "
+	{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE(
+		 "settlement", "world", "tcp/443", MAPPED "    callee: attested\n"),
+	 "p.yaml:16:13: rule \"r\" asks who listens, but in network \"world\" nobody can answer; "
+	 "remove callee: attested\n"},
+	{TOP "identities:\n"
+	     "  - {name: settlement, path: s, workload: [{cgroup: "
+	     "/user.slice/user-7.slice/user@7.service/x, user: u}]}\n"
+	     "  - {name: api, path: a, workload: [{unit: a.service}]}\n" RULE("settlement", "api",
+									      "tcp/8443", ""),
+	 "p.yaml:6:5: rule \"r\" demands attested, and \"settlement\" is told by a cgroup that "
+	 "its user may enter with any process; run it in a unit or slice of the system, or write "
 	 "assurance: mapped\n"},
 	{TWO RULE("settlement", "api", "tcp/8443",
 		  "    assurance: measured\n    on_unavailable: allow\n"),
-	 "p.yaml:14:16: assurance: measured is not available on this node yet; write "
-	 "assurance: mapped\n"
 	 "p.yaml:14:16: rule \"r\" demands measured and has on_unavailable: allow; write "
-	 "on_unavailable: deny\n"},
+	 "on_unavailable: deny\n"
+	 "p.yaml:14:16: rule \"r\" demands measured, and \"settlement\" has no reference values "
+	 "to compare with; write reference: [SHA-256 of its executable] at that identity\n"},
 	{TWO "networks: [{name: world, cidrs: [0.0.0.0/0]}]\n" RULE("settlement", "world",
 								    "tcp/443", ""),
 	 "p.yaml:9:5: rule \"r\" demands attested, but network \"world\" is only "
@@ -203,12 +209,24 @@ static const struct mistake rule_mistakes[] = {
 	{TWO RULE("settlement", "api", "tcp/8443",
 		  MAPPED "    callee: attested\n    on_stale: end\n    grantable: {max: 8h}\n"
 			 "    max_flows: 5\n"),
-	 "p.yaml:15:13: callee: attested is not available on this node yet; write callee: "
-	 "mapped, or remove it\n"
-	 "p.yaml:16:15: on_stale: end is not available on this node yet; write on_stale: "
-	 "keep, or remove it\n"
-	 "p.yaml:17:5: \"grantable\" is not available on this node yet; remove it\n"
 	 "p.yaml:18:5: \"max_flows\" is not available on this node yet; remove it\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", MAPPED "    grantable: {}\n"),
+	 "p.yaml:15:16: max is missing; add max:\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", MAPPED "    grantable: {max: soon}\n"),
+	 "p.yaml:15:22: \"soon\" is not a duration; write it like 30m, 8h or 2d\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", MAPPED "    grantable: {max: 31d}\n"),
+	 "p.yaml:15:22: a grant of \"31d\" is longer than 30d; write at most 30d, or a plain "
+	 "rule with expires:\n"},
+	{TWO RULE("settlement", "api", "tcp/8443",
+		  MAPPED "    grantable: {max: 8h}\n    mode: observe\n"),
+	 "p.yaml:15:16: rule \"r\" is grantable and has mode: observe, which lets everybody "
+	 "pass without a grant; remove one of them\n"},
+	{TWO "networks: [{name: lan, cidrs: [10.0.0.0/8]}]\n" RULE(
+		 "settlement", "api, lan", "tcp/8443", MAPPED "    grantable: {max: 8h}\n"),
+	 "p.yaml:16:16: rule \"r\" is grantable, and a grant names two identities; network "
+	 "\"lan\" is none; write a rule of its own for the network\n"},
+	{TWO RULE("settlement", "api", "tcp/8443", MAPPED "    on_stale: never\n"),
+	 "p.yaml:15:15: \"on_stale\" cannot be \"never\"; write keep or end\n"},
 	{TWO RULE("settlement", "api", "tcp/8443",
 		  MAPPED) "  - {name: r, from: [api], to: [api], services: [tcp/8443], "
 			  "purpose: p, "
@@ -231,6 +249,29 @@ static const struct mistake rule_mistakes[] = {
 TEST(policy_rule_mistakes)
 {
 	check_mistakes(rule_mistakes, ARRAY_LEN(rule_mistakes));
+}
+
+/* Of a node whose agent has nobody to ask. */
+TEST(policy_demands_what_a_node_cannot)
+{
+	static const struct mistake cases[] = {
+		{TWO RULE("settlement", "api", "tcp/8443", ""),
+		 "p.yaml:8:5: rule \"r\" demands attested; this node cannot attest yet; write "
+		 "assurance: mapped\n"},
+		{TWO RULE("settlement", "api", "tcp/8443", "    assurance: attested\n"),
+		 "p.yaml:14:16: rule \"r\" demands attested; this node cannot attest yet; write "
+		 "assurance: mapped\n"},
+		{TWO RULE("settlement", "api", "tcp/8443", MAPPED "    callee: attested\n"),
+		 "p.yaml:15:13: rule \"r\" asks who listens; this node cannot ask yet; write "
+		 "callee: mapped, or remove it\n"},
+		{TOP "defaults: {assurance: measured}\n",
+		 "p.yaml:2:23: assurance: measured is not available on this node yet; write "
+		 "assurance: mapped\n"},
+	};
+
+	policy_fixture_attests = false;
+	check_mistakes(cases, ARRAY_LEN(cases));
+	policy_fixture_attests = true;
 }
 
 TEST(policy_expression_mistakes)
@@ -292,7 +333,7 @@ TEST(policy_identity_mistakes)
 		 "p.yaml:3:34: workload is empty; name at least one\n"},
 		{ID("name: a, path: a, workload: [{}]"),
 		 "p.yaml:3:35: an entry without selectors would claim every process; name a unit, "
-		 "slice, cgroup, user, group or exe\n"},
+		 "slice, cgroup, user, group, container, pod or exe\n"},
 		{ID("name: a, path: a, workload: [{unit: a.slice, slice: b, cgroup: a/b}]"),
 		 "p.yaml:3:42: unit: \"a.slice\" is a slice; write it under slice:\n"
 		 "p.yaml:3:58: slice: \"b\" is not a slice: its name ends in .slice\n"
@@ -308,16 +349,6 @@ TEST(policy_identity_mistakes)
 		 "worker@1.service\n"
 		 "p.yaml:3:62: cgroup: \"/\" is the root, which holds every process\n"
 		 "p.yaml:3:71: user: \"a b\" is neither a name nor a number\n"},
-		{ID("name: a, path: a, workload: [{container: x, pod: y, exe_sha256: z, fsverity: "
-		    "f}]"),
-		 "p.yaml:3:36: \"container\" is not available on this node yet; remove it\n"
-		 "p.yaml:3:50: \"pod\" is not available on this node yet; remove it\n"
-		 "p.yaml:3:58: \"exe_sha256\" is not available on this node yet; remove it\n"
-		 "p.yaml:3:73: \"fsverity\" is not available on this node yet; remove it\n"},
-		{ID("name: a, path: a, min_assurance: attested, reference: [x]" UNIT),
-		 "p.yaml:3:39: min_assurance: attested is not available on this node yet; write "
-		 "min_assurance: mapped, or remove it\n"
-		 "p.yaml:3:49: \"reference\" is not available on this node yet; remove it\n"},
 		{ID("name: a, path: a, labels: [enviroment=prod, x, =y, z=, teir=1, a=1, "
 		    "a=2]" UNIT),
 		 "p.yaml:3:33: unknown label key \"enviroment\"; did you mean \"environment\"?\n"
@@ -343,6 +374,29 @@ TEST(policy_identity_mistakes)
 
 #define ENTRY(name, path, workload)                                                                \
 	"  - {name: " name ", path: " path ", workload: [" workload "]}\n"
+
+TEST(policy_evidence_mistakes)
+{
+	static const struct mistake cases[] = {
+		{ID("name: a, path: a, workload: [{container: x, pod: y, exe_sha256: z, fsverity: "
+		    "f}]"),
+		 "p.yaml:3:47: container: \"x\" is not the 64 lower-case hexadecimal digits of a "
+		 "container's ID\n"
+		 "p.yaml:3:55: pod: \"y\" is no pod's UID like "
+		 "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0\n"
+		 "p.yaml:3:70: exe_sha256: \"z\" is not the 64 lower-case hexadecimal digits of "
+		 "SHA-256\n"
+		 "p.yaml:3:83: fsverity: \"f\" is not the 64 lower-case hexadecimal digits of "
+		 "SHA-256\n"},
+		{ID("name: a, path: a, workload: [{pod: 0b1c2d3e-4f50-6172-8394a5b6-c7d8e9f0}]"),
+		 "p.yaml:3:41: pod: \"0b1c2d3e-4f50-6172-8394a5b6-c7d8e9f0\" is no pod's UID like "
+		 "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0\n"},
+		{ID("name: a, path: a, min_assurance: attested, reference: [x]" UNIT),
+		 "p.yaml:3:61: \"x\" is not a SHA-256 digest; write 64 hexadecimal digits\n"},
+	};
+
+	check_mistakes(cases, ARRAY_LEN(cases));
+}
 
 TEST(policy_names_and_paths_must_differ)
 {
@@ -429,9 +483,6 @@ TEST(policy_later_objects_are_refused)
 		 "zones: {a: [b, {c: d}]}\n" RULE("settlement", "plc-7", "tcp/502", MAPPED),
 		 "p.yaml:7:1: \"devices\" is not available on this node yet; remove it\n"
 		 "p.yaml:10:1: \"zones\" is not available on this node yet; remove it\n"},
-		{TOP "defaults: {assurance: measured}\n",
-		 "p.yaml:2:23: assurance: measured is not available on this node yet; write "
-		 "assurance: mapped\n"},
 	};
 
 	check_mistakes(cases, ARRAY_LEN(cases));

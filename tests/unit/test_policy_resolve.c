@@ -233,12 +233,12 @@ TEST(warnings)
 		{PEOPLE "rules:\n" RULE("r", "a", "b") RULE("s", "b", "a"),
 		 "p.yaml:10:5: 2 rules are mapped: the called host admits every process of the "
 		 "caller's node, and only the caller's own agent tells its processes apart; demand "
-		 "attested where that is too little, as soon as nodes can\n"},
+		 "attested where that is too little\n"},
 		{TOP "identities:\n" ID("a", "tier=critical") "networks: [{name: w, cidrs: "
 							      "[10.0.0.0/8]}]\nrules:\n" RULE(
 								      "r", "a", "w"),
 		 "p.yaml:7:5: rule \"r\" rests on addresses alone (mapped), and \"a\" has "
-		 "tier=critical; demand attested as soon as its nodes can\n"},
+		 "tier=critical; keep the network narrow\n"},
 		{TOP "identities:\n"
 		     "  - {name: a, path: a, workload: [{unit: a.service, user: u}]}\n"
 		     "  - {name: b, path: b, workload: [{unit: b.service, user: u}]}\n",

@@ -127,7 +127,7 @@ static void delete_table(void)
 	mnl_nlmsg_batch_stop(b);
 }
 
-static void queue_everything(uint32_t hook)
+static void queue_everything_to(uint32_t hook, uint16_t number)
 {
 	static char buffer[2 * BATCH_MAX];
 	struct mnl_nlmsg_batch *b = mnl_nlmsg_batch_start(buffer, BATCH_MAX);
@@ -139,7 +139,7 @@ static void queue_everything(uint32_t hook)
 	CHECK(mnl_nlmsg_batch_next(b));
 	put_table(b);
 	put_chain(b, "c", hook);
-	put_queue_rule(b, "c", FIRST);
+	put_queue_rule(b, "c", number);
 	nftnl_batch_end(mnl_nlmsg_batch_current(b), 4);
 	CHECK(mnl_nlmsg_batch_next(b));
 	r = transact(b);
@@ -147,6 +147,11 @@ static void queue_everything(uint32_t hook)
 	if (r == -ENOENT || r == -EOPNOTSUPP)
 		test_skip("this kernel has no NFQUEUE target for nftables");
 	CHECK_INT(r, 0);
+}
+
+static void queue_everything(uint32_t hook)
+{
+	queue_everything_to(hook, FIRST);
 }
 
 /* --- a reader -------------------------------------------------------------------------------- */
@@ -368,6 +373,77 @@ TEST(a_packet_held_too_long_is_dropped)
 	CHECK_INT(queue_depth(b.queue, &depth), 0);
 	CHECK_UINT(depth.waiting, 0);
 	CHECK_INT(receive_one(&b), 0);
+}
+
+TEST(who_waits_for_an_answer_gives_the_deadline)
+{
+	CLEANUP(bench_done) struct bench b;
+	struct mono from = mono_now();
+	struct queue_packet *p;
+
+	bench_init(&b, NF_INET_LOCAL_OUT, 100, 0);
+	b.hold = true;
+	send_one(&b, 'x');
+	send_one(&b, 'y');
+	settle(&b);
+	p = &b.seen[1];
+	CHECK_INT(queue_hold_until(b.queue, p->queue, p->id,
+				   (struct mono){from.ns + 2 * QUEUE_HOLD_MS * 1000000LL}),
+		  0);
+	CHECK_INT(queue_hold_until(b.queue, p->queue, p->id + 7, from), -ENOENT);
+	while (queue_counters(b.queue)->expired == 0 && mono_ms_since(from, mono_now()) < 10000)
+		CHECK(sd_event_run(b.event, TURN_US) >= 0);
+	CHECK_UINT(queue_counters(b.queue)->expired, 1);
+	CHECK_UINT(queue_counters(b.queue)->held_in[0], 1);
+	CHECK_INT(queue_verdict(b.queue, p->queue, p->id, QUEUE_ACCEPT, false, 0, REASON_PERMITTED),
+		  0);
+	CHECK_INT(receive_one(&b), 'y');
+	CHECK_INT(receive_one(&b), 0);
+}
+
+TEST(verdicts_of_one_burst_leave_together_and_each_is_carried_out)
+{
+	CLEANUP(bench_done) struct bench b;
+
+	bench_init(&b, NF_INET_LOCAL_OUT, 200, 0);
+	for (unsigned i = 0; i < PACKETS; i++)
+		b.answers[i] = i % 2 ? QUEUE_DROP : QUEUE_ACCEPT;
+	for (unsigned i = 0; i < PACKETS; i++)
+		send_one(&b, (char)('0' + i));
+	settle(&b);
+	CHECK_UINT(b.count, PACKETS);
+	for (unsigned i = 0; i < PACKETS; i += 2)
+		CHECK_INT(receive_one(&b), (char)('0' + i));
+	CHECK_INT(receive_one(&b), 0);
+	CHECK_UINT(queue_counters(b.queue)->held, 0);
+	CHECK_UINT(queue_counters(b.queue)->unsent, 0);
+	CHECK_UINT(queue_counters(b.queue)->by_answer[QUEUE_DROP], PACKETS / 2);
+}
+
+TEST(each_queue_counts_for_itself)
+{
+	CLEANUP(bench_done) struct bench b;
+	struct queue_packet *p;
+
+	bench_init(&b, NF_INET_LOCAL_OUT, 100, 0);
+	b.hold = true;
+	send_one(&b, 'x');
+	settle(&b);
+	queue_everything_to(NF_INET_LOCAL_OUT, FIRST + 1);
+	send_one(&b, 'y');
+	send_one(&b, 'z');
+	settle(&b);
+	CHECK_UINT(b.count, 3);
+	CHECK_UINT(queue_counters(b.queue)->held, 3);
+	CHECK_UINT(queue_counters(b.queue)->held_in[0], 1);
+	CHECK_UINT(queue_counters(b.queue)->held_in[1], 2);
+	p = &b.seen[1];
+	CHECK_UINT(p->queue, FIRST + 1);
+	/* Ids of two queues are alike: the number tells whose it is. */
+	CHECK_UINT(p->id, b.seen[0].id);
+	CHECK_INT(queue_verdict(b.queue, p->queue, p->id, QUEUE_DROP, false, 0, REASON_NO_RULE), 0);
+	CHECK_UINT(queue_counters(b.queue)->held_in[0], 1);
+	CHECK_UINT(queue_counters(b.queue)->held_in[1], 1);
 }
 
 TEST(a_full_queue_drops_and_counts)

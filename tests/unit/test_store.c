@@ -100,6 +100,8 @@ TEST(store_state_goes_round)
 	struct store_state st = {.confirmed = 3,
 				 .candidate = 4,
 				 .falls_back = {99},
+				 .borders = 2,
+				 .borders_manifest = "aa",
 				 .last_revision = 4,
 				 .mode = MODE_ENFORCE,
 				 .mode_before = MODE_SELECTIVE,
@@ -116,6 +118,12 @@ TEST(store_state_goes_round)
 	CHECK_INT(back.mode, MODE_ENFORCE);
 	CHECK_INT(back.mode_before, MODE_SELECTIVE);
 	CHECK_UINT(back.view_sequence, 41);
+	CHECK_UINT(back.borders, 2);
+	CHECK_STR(back.borders_manifest, "aa");
+	st.borders = 0;
+	CHECK_OK(store_state_write(s, &st, &err), &err);
+	CHECK_OK(store_state_read(s, &back, &err), &err);
+	CHECK_UINT(back.borders, 0);
 }
 
 TEST(store_refuses_a_damaged_state)
@@ -128,6 +136,11 @@ TEST(store_refuses_a_damaged_state)
 	CHECK_OK(file_write_durable(AT_FDCWD, path, "{\"confirmed\": 1", 15, 0600, &err), &err);
 	CHECK(store_state_read(s, &back, &err) < 0);
 	CHECK_CONTAINS(err.text, "state.json");
+	CHECK(store_last_write(s).s > 0);
+	store_state_aside(s);
+	CHECK_OK(store_state_read(s, &back, &err), &err);
+	CHECK(!back.known);
+	CHECK(store_last_write(s).s > 0); /* of the damaged one */
 }
 
 TEST(store_overlay_goes_round)
@@ -139,7 +152,11 @@ TEST(store_overlay_goes_round)
 	struct overlay_quarantine quarantined[] = {
 		{.identity = text_prod_a, .keep = text_forensics, .reason = text_q},
 		{.identity = text_prod_b, .reason = text_q}};
-	struct overlay o = {revoked, 1, quarantined, 2}, back;
+	struct overlay o = {.revoked = revoked,
+			    .revoked_count = 1,
+			    .quarantined = quarantined,
+			    .quarantined_count = 2},
+		       back;
 	struct err err;
 
 	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
@@ -151,6 +168,42 @@ TEST(store_overlay_goes_round)
 	CHECK_INT(back.revoked[0].until.s, 5);
 	CHECK_STR(back.quarantined[0].keep, "forensics");
 	CHECK(back.quarantined[1].keep == NULL);
+	overlay_done(&back);
+}
+
+/* A head's entries are kept as that head; and a file of before there were grants is read. */
+TEST(store_overlay_keeps_grants_and_nothing_of_heads)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	CLEANUP(numbers_freep) struct numbers *n = numbers_new(MARK_CONDUIT_MIN, MARK_CONDUIT_MAX);
+	static const char old[] = "{\"revoked\": [], \"quarantined\": []}";
+	struct overlay_revoked revoked[] = {
+		{.kind = REVOKED_LABEL, .name = text_vendor_x, .from_head = true}};
+	struct overlay_quarantine quarantined[] = {
+		{.identity = text_prod_a, .reason = text_q, .from_head = true}};
+	struct overlay_grant grants[] = {
+		{.rule = text_r,
+		 .from = text_prod_a,
+		 .to = text_prod_b,
+		 .until = {9},
+		 .since = {7}},
+		{.rule = text_r, .from = text_prod_b, .to = text_prod_a, .from_head = true}};
+	struct overlay o = {revoked, 1, quarantined, 1, grants, 2}, back;
+	struct err err;
+
+	CHECK_OK(store_overlay_write(s, n, &o, &err), &err);
+	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
+	CHECK_UINT(back.revoked_count, 0);
+	CHECK_UINT(back.quarantined_count, 0);
+	CHECK_UINT(back.grant_count, 1);
+	CHECK_STR(back.grants[0].rule, text_r);
+	CHECK_STR(back.grants[0].from, "prod/a");
+	CHECK_INT(back.grants[0].until.s, 9);
+	CHECK_INT(back.grants[0].since.s, 7);
+	overlay_done(&back);
+	CHECK_OK(store_text_write(s, "overlay.json", old, sizeof(old) - 1, &err), &err);
+	CHECK_OK(store_overlay_read(s, n, &back, &err), &err);
+	CHECK_UINT(back.grant_count, 0);
 	overlay_done(&back);
 }
 
@@ -346,7 +399,11 @@ OOM_TEST(store_overlay)
 		{.kind = REVOKED_LABEL, .name = text_vendor_x, .until = {5}, .reason = text_r}};
 	struct overlay_quarantine quarantined[] = {
 		{.identity = text_prod_a, .keep = text_forensics, .reason = text_q}};
-	struct overlay o = {revoked, 1, quarantined, 1}, back = {0};
+	struct overlay o = {.revoked = revoked,
+			    .revoked_count = 1,
+			    .quarantined = quarantined,
+			    .quarantined_count = 1},
+		       back = {0};
 	int r = n ? opened(&s) : -ENOMEM;
 
 	if (r >= 0)

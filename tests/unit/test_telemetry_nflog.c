@@ -14,6 +14,7 @@
 
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netfilter/nfnetlink_log.h>
 
 #define MESSAGE_MAX 1024
@@ -61,6 +62,30 @@ TEST(a_logged_packet_is_read)
 	CHECK(p.has_seq && p.seq == 7);
 	CHECK_UINT(p.len, sizeof(syn));
 	CHECK_MEM(p.payload, syn, sizeof(syn));
+}
+
+/* What the flow was when it was judged; nested, among other attributes. */
+TEST(the_mark_of_the_flow_is_read)
+{
+	struct nflog_packet p;
+	struct message m;
+	struct nlmsghdr *h = message(&m, "bw:would:rule", NF_INET_LOCAL_OUT);
+	struct nlattr *ct;
+
+	CHECK_INT(nflog_message_parse(h, &p), 0);
+	CHECK_UINT(p.ct_mark, 0);
+	ct = mnl_attr_nest_start(h, NFULA_CT);
+	mnl_attr_put_u32(h, CTA_STATUS, htonl(8));
+	mnl_attr_put_u32(h, CTA_MARK, htonl(0x40000003));
+	mnl_attr_nest_end(h, ct);
+	CHECK_INT(nflog_message_parse(h, &p), 0);
+	CHECK_UINT(p.ct_mark, 0x40000003);
+	h = message(&m, "bw:would:rule", NF_INET_LOCAL_OUT);
+	ct = mnl_attr_nest_start(h, NFULA_CT);
+	mnl_attr_put_u8(h, CTA_MARK, 1);
+	mnl_attr_nest_end(h, ct);
+	CHECK_INT(nflog_message_parse(h, &p), 0);
+	CHECK_UINT(p.ct_mark, 0);
 }
 
 TEST(a_long_prefix_is_cut)

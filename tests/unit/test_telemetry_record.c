@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/telemetry_record.h"
 
+#include "agent/peer_frame.h"
 #include "base/mem.h"
+#include "rules/marks.h"
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -61,6 +63,106 @@ TEST(a_record_is_the_object_of_formats)
 			"\"service\":\"tcp/8443\",\"direction\":\"out\",\"assurance\":\"mapped\","
 			"\"evidence\":{},\"policy_digest\":\"9c1f04e2\",\"view_sequence\":41,"
 			"\"count\":1}");
+}
+
+static struct record vouched(void)
+{
+	struct record r = denial();
+
+	r.decision = DECISION_ALLOWED;
+	r.reason = REASON_PERMITTED;
+	r.direction = RECORD_IN;
+	r.assurance = RECORD_MEASURED;
+	r.evidence = (struct record_evidence){
+		.asked = "pay-1",
+		.status = "ok",
+		.spiffe_id = "spiffe://acme.example/prod/payments/settlement",
+		.unit = "settlement.service",
+		.sha256 = "9c1f",
+		.appraisal = "affirming",
+		.match = PEER_MATCH_TUPLE | PEER_MATCH_SYN_SENT | PEER_MATCH_HOLDER,
+		.rtt_us = 184,
+		.held_us = 251,
+	};
+	return r;
+}
+
+static void check_evidence(const struct record *r, const char *expected)
+{
+	json_t *json = record_json(r, "api-1", r->time_ms, 1);
+	CLEANUP(freep)
+	char *text = json_dumps(json_object_get(json, "evidence"), JSON_COMPACT);
+
+	json_decref(json);
+	CHECK_STR(text, expected);
+}
+
+TEST(evidence_is_what_the_far_agent_said)
+{
+	struct record r = vouched();
+
+	check_evidence(&r, "{\"node\":\"pay-1\",\"status\":\"ok\","
+			   "\"spiffe_id\":\"spiffe://acme.example/prod/payments/settlement\","
+			   "\"unit\":\"settlement.service\",\"exe_sha256\":\"9c1f\","
+			   "\"appraisal\":\"affirming\","
+			   "\"match\":[\"tuple\",\"syn_sent\",\"holder\"],"
+			   "\"rtt_us\":184,\"held_us\":251}");
+}
+
+TEST(evidence_of_a_question_without_answer_claims_nothing)
+{
+	struct record r = denial();
+
+	r.reason = REASON_ATTEST_TIMEOUT;
+	r.evidence = (struct record_evidence){
+		.asked = "pay-1", .check = "no answer within 800 ms", .held_us = 800123};
+	check_evidence(&r, "{\"node\":\"pay-1\",\"status\":null,"
+			   "\"failed\":\"no answer within 800 ms\",\"held_us\":800123}");
+}
+
+TEST(evidence_comes_back_from_json)
+{
+	struct record r = vouched(), back;
+	json_t *json = record_json(&r, "api-1", r.time_ms, 1);
+
+	CHECK_INT(record_from_json(json, &back), 0);
+	CHECK_STR(back.evidence.asked, "pay-1");
+	CHECK_STR(back.evidence.status, "ok");
+	CHECK_STR(back.evidence.unit, "settlement.service");
+	CHECK_STR(back.evidence.sha256, "9c1f");
+	CHECK(back.evidence.fsverity == NULL && back.evidence.check == NULL);
+	CHECK_UINT(back.evidence.match, r.evidence.match);
+	CHECK_UINT(back.evidence.rtt_us, 184);
+	CHECK_UINT(back.evidence.held_us, 251);
+	CHECK_UINT(back.assurance, RECORD_MEASURED);
+	json_decref(json);
+}
+
+TEST(an_unknown_match_bit_has_no_word)
+{
+	const char *words[RECORD_MATCH_MAX];
+
+	CHECK_UINT(record_match_words(UINT32_MAX, words), 6);
+	CHECK_UINT(record_match_words(PEER_MATCH_NETNS | 0x40000000U, words), 1);
+	CHECK_STR(words[0], "netns");
+}
+
+TEST(flows_that_are_known_otherwise_are_other_records)
+{
+	struct record a = vouched(), b = vouched();
+
+	CHECK(record_key(&a) == record_key(&b));
+	b.assurance = RECORD_MAPPED;
+	CHECK(record_key(&a) != record_key(&b));
+	b = vouched();
+	b.evidence.sha256 = "77aa";
+	CHECK(record_key(&a) != record_key(&b));
+	b = vouched();
+	b.evidence.status = "no_socket";
+	CHECK(record_key(&a) != record_key(&b));
+	b = vouched();
+	b.evidence.rtt_us = 9000;
+	CHECK(record_key(&a) == record_key(&b));
 }
 
 TEST(a_packed_record_owns_its_texts)
@@ -173,6 +275,40 @@ TEST(other_flows_are_other_records)
 	b = denial();
 	b.from.cgroup = NULL;
 	CHECK(record_key(&a) != record_key(&b));
+	b = denial();
+	b.digest = "77aa04e2";
+	CHECK(record_key(&a) != record_key(&b));
+}
+
+/* Neither more than a flow has nor less: the rule may ask for what this flow did not need. */
+TEST(assurance_is_what_the_mark_says_was_achieved)
+{
+	static const struct {
+		uint8_t assurance, flags;
+		uint32_t mark;
+		enum record_assurance known;
+	} rows[] = {
+		{ASSURANCE_ATTESTED, CONDUIT_IN, 9 | MARK_VOUCHED, RECORD_ATTESTED},
+		{ASSURANCE_MEASURED, CONDUIT_IN, 9 | MARK_VOUCHED, RECORD_MEASURED},
+		{ASSURANCE_MAPPED, CONDUIT_IN, 9 | MARK_VOUCHED, RECORD_ATTESTED},
+		{ASSURANCE_MEASURED, CONDUIT_OUT | CONDUIT_CALLEE, 9 | MARK_VOUCHED,
+		 RECORD_ATTESTED},
+		{ASSURANCE_ATTESTED, CONDUIT_IN, 9 | MARK_UNAVAILABLE, RECORD_MAPPED},
+		{ASSURANCE_ATTESTED, CONDUIT_IN, 9 | MARK_NOT_VOUCHED, RECORD_MAPPED},
+		{ASSURANCE_ATTESTED, CONDUIT_OUT, 9, RECORD_MAPPED},
+		{ASSURANCE_ATTESTED, CONDUIT_LOOPBACK, 9, RECORD_ATTESTED},
+		{ASSURANCE_MAPPED, CONDUIT_LOOPBACK, 9, RECORD_ATTESTED},
+		{ASSURANCE_ATTESTED, CONDUIT_IN, MARK_IDENTITY_MIN | 9, RECORD_NONE},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct conduit c = {
+			.number = 9, .assurance = rows[i].assurance, .flags = rows[i].flags};
+
+		CHECK_STR(record_assurance_name(record_assurance_of(&c, rows[i].mark)),
+			  record_assurance_name(rows[i].known));
+	}
+	CHECK(record_assurance_of(NULL, 9 | MARK_VOUCHED) == RECORD_NONE);
 }
 
 TEST(services_are_written_as_rules_write_them)

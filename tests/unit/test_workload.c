@@ -43,7 +43,7 @@ static void on_change(void *user)
 	struct bench *b = user;
 
 	b->changes++;
-	CHECK(workloads_host(b->w, SLOT_A) != NULL);
+	CHECK(workloads_take_host(b->w, SLOT_A) != NULL);
 }
 
 /* Identities a, b, c... with these entries, all placed here. */
@@ -114,7 +114,7 @@ static void settle(struct bench *b)
 static const char *said(struct bench *b, const char *name)
 {
 	static char text[256];
-	const struct host *h = workloads_host(b->w, SLOT_A);
+	const struct host *h = workloads_take_host(b->w, SLOT_A);
 	uint64_t id = name != NULL ? fixture_id(name) : 0;
 	size_t len = 0;
 
@@ -463,6 +463,26 @@ TEST(a_restarted_unit_is_resolved_before_its_event_is_read)
 	CHECK(!resolve(&b, "system.slice/foo.service", 0).host_changed);
 }
 
+/* As status and reports read it, whenever they are asked. */
+TEST(a_reader_of_the_host_takes_no_change_from_who_enforces_it)
+{
+	unsigned before;
+
+	fixture_cgroups();
+	fixture_make("system.slice");
+	BENCH(b, "{unit: foo.service}");
+	settle(&b);
+	before = b.changes;
+	fixture_make("system.slice/foo.service");
+	CHECK(resolve(&b, "system.slice/foo.service", 0).host_changed);
+	CHECK(workloads_host(b.w, SLOT_A) != NULL);
+	(void)workloads_problem_count(b.w, SLOT_A);
+	CHECK(resolve(&b, "system.slice/foo.service", 0).host_changed);
+	settle(&b);
+	CHECK_UINT(b.changes, before + 1);
+	CHECK(!resolve(&b, "system.slice/foo.service", 0).host_changed);
+}
+
 TEST(events_lead_to_one_change_per_burst)
 {
 	unsigned before;
@@ -542,7 +562,7 @@ TEST(a_cgroup_that_is_gone_is_gone)
 	CHECK_INT(workloads_resolve(b.w, SLOT_A, 0, 0, &a), 0);
 	CHECK_INT(a.what, WORKLOAD_GONE);
 	settle(&b);
-	CHECK_UINT(workloads_host(b.w, SLOT_A)->workload_count, 0);
+	CHECK_UINT(workloads_take_host(b.w, SLOT_A)->workload_count, 0);
 }
 
 TEST(another_policy_is_another_host)
@@ -564,7 +584,7 @@ TEST(another_policy_is_another_host)
 				  "  - {name: z, path: p/a, workload: [{cgroup: x/y}]}\n");
 
 		CHECK_OK(workloads_set_policy(b.w, SLOT_B, p, &b.view, NULL, &err), &err);
-		h = workloads_host(b.w, SLOT_B);
+		h = workloads_take_host(b.w, SLOT_B);
 		CHECK_UINT(h->workload_count, 1);
 		CHECK_UINT(h->workloads[0].cgroup_id, fixture_id("x/y"));
 		CHECK_STR(said(&b, "system.slice/foo.service"), "a");
@@ -605,7 +625,7 @@ TEST(what_is_outside_of_the_root_is_nobody)
 	CHECK_STR(said(&b, "other"), "-");
 	fixture_drop("other");
 	CHECK_INT(workloads_refresh(b.w), 1);
-	CHECK_UINT(workloads_host(b.w, SLOT_A)->nobody_count, 0);
+	CHECK_UINT(workloads_take_host(b.w, SLOT_A)->nobody_count, 0);
 	bench_done(&b);
 }
 
@@ -614,7 +634,7 @@ TEST(what_is_outside_of_the_root_is_nobody)
 static const char *listeners(struct bench *b)
 {
 	static char text[512];
-	const struct host *h = workloads_host(b->w, SLOT_A);
+	const struct host *h = workloads_take_host(b->w, SLOT_A);
 	size_t len = 0;
 
 	CHECK(h != NULL);
@@ -687,12 +707,12 @@ TEST(own_addresses_are_followed)
 	BENCH(b, "{cgroup: a}");
 	(void)close(fd);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	before = workloads_host(b.w, SLOT_A)->address_count;
+	before = workloads_take_host(b.w, SLOT_A)->address_count;
 	CHECK(before >= 1);
 	memcpy(&request.ifr_addr, &address, sizeof(address));
 	CHECK_INT(ioctl(fd, SIOCSIFADDR, &request), 0);
 	settle(&b);
-	h = workloads_host(b.w, SLOT_A);
+	h = workloads_take_host(b.w, SLOT_A);
 	CHECK_INT(addr_parse("10.99.99.1", &want), 0);
 	for (size_t i = 0; i < h->address_count; i++)
 		found = found || addr_eq(&h->addresses[i], &want);
@@ -713,7 +733,7 @@ TEST(units_of_essentials_are_listed)
 	fixture_make("system.slice/other.service");
 	BENCH(b, "{cgroup: a}");
 	CHECK_OK(workloads_set_policy(b.w, SLOT_A, b.policy, &b.view, &essentials, &err), &err);
-	h = workloads_host(b.w, SLOT_A);
+	h = workloads_take_host(b.w, SLOT_A);
 	CHECK_UINT(h->unit_count, 2);
 	for (size_t i = 0; i < 2; i++)
 		CHECK_STR(h->units[i].unit, "ssh.service");
