@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Header chains: what is accepted lies within the bytes given and has everything it claims. */
+/*
+ * Header chains: what is accepted lies within the bytes given and has everything it claims; and a
+ * copy that was cut short is refused or is the same flow, never another one.
+ */
 #include "tests/fuzz/fuzz.h"
 
 #include "agent/packet.h"
@@ -9,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define PREFIXES 128
 
 static void check_accepted(const struct packet *p, size_t size)
 {
@@ -40,6 +45,24 @@ static void check_accepted(const struct packet *p, size_t size)
 		abort();
 }
 
+/* Each from a block of its own size, so that the first byte too many is seen. */
+static void check_shorter(const uint8_t *data, size_t size, int r, const struct packet *whole)
+{
+	for (size_t len = size > PREFIXES ? size - PREFIXES : 0; len < size; len++) {
+		uint8_t *copy = malloc(len ? len : 1);
+		struct packet p = {0};
+		int other;
+
+		if (!copy)
+			return;
+		memcpy(copy, data, len);
+		other = packet_parse(copy, len, &p);
+		free(copy);
+		if (other == 0 && (r != 0 || memcmp(&p, whole, sizeof(p)) != 0))
+			abort();
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct packet untouched = {.dport = 0xabcd};
@@ -52,5 +75,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	else if (r != -EBADMSG && r != -EPROTONOSUPPORT)
 		abort();
+	check_shorter(data, size, r, &p);
 	return 0;
 }
