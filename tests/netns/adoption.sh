@@ -32,6 +32,11 @@ marks 1
 talk bad pay-1 backup.service "$API" 8443
 start ok-udp pay-1 settlement.service datagrams udp-client "$API" 9000 --count 0 --every 20
 host_nft pay-1 delete table inet neighbour
+# A conversation that the host cannot live without, of a unit that has no identity.
+serve ssh pay-1 ssh.service 2222
+talk operator api-1 operator.service "${ADDR4[pay-1]}" 2222
+agent_config pay-1 observe \
+	"essentials: {management: [{from: \"$API/32\", service: tcp/2222, by: [ssh.service]}]}"
 usual observe <<END
 $(rule settlement-calls-api settlement api 'tcp/8443, tcp/9000, udp/9000')
 END
@@ -58,6 +63,14 @@ runs_on "so does the one whose server talks" ok-speaker
 feed idle round
 wait_line idle '^round 2'
 like "idle flows are alive" "$(last_line idle)" 'alive 20 dead 0'
+for round in "that has no mark yet" "that has its mark"; do
+	port=$(port_of operator)
+	said=$(bw pay-1 mode enforce --reason 'go on' -o json)
+	same "enforcing it all, an essential $round is not told of as cut" \
+		"$(jq "[.cut[] | tostring | select(test(\"[^0-9]${port}[^0-9]\"))] | length" <<<"$said")" 0
+	runs_on "and goes on" operator
+	must bw pay-1 mode selective --reason 'and back'
+done
 stop ok-udp
 like "no datagram was lost" "$(said ok-udp)" '^done'
 finish_tests

@@ -23,7 +23,7 @@ bad() { # NAME PATTERN <agent.yaml
 bad "an unknown key" 'nodee' <<<$'version: 1\nnodee: pay-1'
 bad "an unknown mode" 'mode|enforc' <<<$'version: 1\nmode: enfroce'
 bad "forward" 'not available' <<<$'version: 1\nforward: [eth0]'
-bad "a controller" 'not available' \
+bad "a controller without keys" 'needs trust' \
 	<<<$'version: 1\nsource: {controller: {url: "https://x:1", ca: /etc/x.pem}}'
 bad "a number out of range" 'range' <<<$'version: 1\nqueues: {first: 70000}'
 # Two mistakes, one pass.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Bad policy is refused with file, line and column, exit 3, and the last good one keeps running.
+# UC-25: bad policy is refused with file, line and column, exit 3, and the last good one keeps
+# running.
 . "$(dirname "$0")/lib.sh"
 
 usual <<END
@@ -28,8 +29,11 @@ bad "the same name twice" '' \
 bad "a duplicate key" '' <<<$'trust_domain: a.example\ntrust_domain: b.example'
 bad "two documents" '' < <(cat "$WORK/good.yaml"; printf -- '---\nx: 1\n')
 bad "a rule without owner" 'owner' < <(sed 's/, owner: tests//' "$WORK/good.yaml")
-bad "a rule between nodes that asks for attestation" 'mapped' \
-	< <(sed 's/assurance: mapped, /assurance: attested, /' "$WORK/good.yaml")
+bad "a rule to a network that asks for attestation" 'mapped' < <(cat "$WORK/good.yaml"
+	attested to-net settlement outside tcp/443
+	printf 'networks:\n  - {name: outside, cidrs: ["192.0.2.0/24"]}\n')
+bad "measured, and open when nobody can vouch" 'on_unavailable' < <(cat "$WORK/good.yaml"
+	measured to-api settlement api tcp/9000 'on_unavailable: allow')
 bad "a line of 1 MB" '' < <(printf 'trust_domain: '; head -c 1000000 /dev/zero | tr '\0' a; echo)
 bad "a bare address" '' < <(sed 's/from: \[settlement\]/from: ["10.0.0.1"]/' "$WORK/good.yaml")
 bad "a port that is none" '' < <(sed 's,tcp/8443\],tcp/84430],' "$WORK/good.yaml")

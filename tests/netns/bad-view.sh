@@ -15,7 +15,7 @@ complained() { # PATTERN
 }
 bad() { # NAME PATTERN <view
 	view_put pay-1
-	check "refused and named: $1" wait_for 4 complained "$2"
+	check "refused and named: $1" wait_for 15 complained "$2"
 	same "the sequence stays: $1" "$(bw_json pay-1 .view_sequence status)" "$good"
 }
 next() { jq -c ".sequence = $((good + 1)) | $1" "$WORK/good.json"; }
@@ -33,7 +33,7 @@ chmod 666 "$WORK/pay-1/site/view.json"
 chmod 777 "$WORK/pay-1/site"
 next . >"$WORK/pay-1/site/view.json"
 check "a directory that others may write to is not trusted" \
-	wait_for 4 complained 'write|owned|mode|trust'
+	wait_for 15 complained 'write|owned|mode|trust'
 chmod 755 "$WORK/pay-1/site"
 rm "$WORK/pay-1/site/view.json"
 pause 0.3

@@ -36,11 +36,11 @@ is_of() { [ "$(flow_of "$1")" = "$2" ] || [[ $(flow_of "$1") == $2@* ]]; }
 
 for address in "$API" "$API_6"; do
 	talk nameless pay-1 cron.service "$address" 8443
-	check "a process without a name talks ($address)" wait_for 3 is_of nameless unclaimed
+	check "a process without a name talks ($address)" wait_for 15 is_of nameless unclaimed
 	apply_world pay-1 settlement.service "$CRON" \
 		< <(rule cron-calls-api cron api tcp/8443)
 	runs_on "named, and permitted: its flow goes on" nameless
-	check "as the identity's" wait_for 3 is_of nameless cron
+	check "as the identity's" wait_for 15 is_of nameless cron
 	apply_world pay-1 settlement.service '' </dev/null
 	is_cut "the name and its rule gone: the flow ends with its conduit" nameless
 	talk nameless pay-1 cron.service "$address" 8443
@@ -50,14 +50,14 @@ for address in "$API" "$API_6"; do
 
 	# The identity stays, the process is not it any more.
 	talk former pay-1 settlement.service "$address" 8443
-	check "settlement talks" wait_for 3 is_of former settlement
+	check "settlement talks" wait_for 15 is_of former settlement
 	apply_world pay-1 other.service '' </dev/null
 	runs_on "not settlement any more, and nobody: its flow goes on" former
-	check "as nobody's" wait_for 3 is_of former unclaimed
+	check "as nobody's" wait_for 15 is_of former unclaimed
 	refused "settlement's next unit is new, backup none" pay-1 backup.service "$address" 8443
 	apply_world pay-1 settlement.service '' </dev/null
 	runs_on "settlement again: it goes on" former
-	check "as settlement's" wait_for 3 is_of former settlement
+	check "as settlement's" wait_for 15 is_of former settlement
 	apply_world pay-1 other.service \
 		"$(identity cron prod/payments/cron settlement.service '')" </dev/null
 	is_cut "somebody else without a permission: it ends" former

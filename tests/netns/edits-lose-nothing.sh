@@ -18,7 +18,7 @@ apply_all
 serve_udp sink api-1 api.service 9003
 serve api api-1 api.service 9004
 talk live pay-1 settlement.service "$API" 9004
-start flood pay-1 settlement.service datagrams flood "$API" 9003 --rate 4000 --for 6000
+start flood pay-1 settlement.service datagrams flood "$API" 9003 --rate 4000 --for 120000
 wait_line sink '^from'
 for i in 1 2 3; do
 	edited udp/9000-9010 "name-$i" $((i * 3)) | policy
@@ -29,14 +29,15 @@ for i in 1 2 3; do
 	apply_all
 done
 check "the edits happened during the flood" kill -0 "${PID[flood]}"
-finish flood 15
+stop flood
 wait_line sink '^flood' 5
 like "no datagram is lost by edits and splits" "$(said sink | grep '^flood')" \
 	'received [0-9]+ lost 0 duplicates 0'
 runs_on "nor a TCP flow of the range" live
 
 start monitor pay-1 monitor.service nft monitor
-pause 0.2
+beats() { grep -q ' agent_alive ' "$WORK/monitor.out"; }
+check "the heartbeat is seen" wait_for 10 beats
 before=$(lines_of monitor)
 apply pay-1 >/dev/null
 pause 1.5

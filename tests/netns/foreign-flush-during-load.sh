@@ -3,15 +3,7 @@
 # being loaded; in the end the kernel holds all of it.
 . "$(dirname "$0")/lib.sh"
 
-cc=$(command -v "${CC:-cc}" gcc | head -n 1)
-[ -n "$cc" ] || skip_all "needs a C compiler"
-must "$cc" -shared -fPIC -O1 -o "$WORK/old_kernel.so" "$ROOT/tests/netns/old_kernel.c" -ldl
-export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
-mkdir "$WORK/bin"
-printf '#!/bin/sh\nexec env LD_PRELOAD=%s %s "$@"\n' "$WORK/old_kernel.so" "$B/bailiwickd" \
-	>"$WORK/bin/bailiwickd"
-chmod +x "$WORK/bin/bailiwickd"
-PATH=$WORK/bin:$PATH
+unowned_tables
 
 NODES=${NODES:-100}
 usual <<END

@@ -24,10 +24,7 @@ for family in 4 6; do
 	[ $family = 6 ] && a=$PAY_6 b=$API_6
 	talk "live$family" pay-1 settlement.service "$b" 8443
 	port=$(port_of "live$family")
-	for kind in syn synack rst fin ack data; do
-		forged $kind --from "$a" --sport "$port" --to "$b" --dport 8443 --data x --count 3
-		forged $kind --from "$b" --sport 8443 --to "$a" --dport "$port" --data x --count 3
-	done
+	forge_between evil "$a" "$port" "$b" 8443
 	runs_on "a TCP flow survives forged SYN, RST, FIN and data, IPv$family" "live$family"
 	start "udp$family" pay-1 settlement.service datagrams udp-client "$b" 9000 --port 5300 \
 		--count 40 --every 30
@@ -47,7 +44,7 @@ refused "an address that is forged does not make a caller" evil e.service "$API"
 
 for mark in 0x80000001 0x80000002 0x80000003 0x80000004 0x80000005 0x00000001 0x00000002 \
 	0x10000001 0x20000001 0x0ffffffe 0x40000001 0x7ffffff0; do
-	status_of run pay-1 backup.service traffic tcp-client "$API" 8443 --mark $mark --timeout 500
+	status_of run pay-1 backup.service traffic tcp-client "$API" 8443 --mark $mark --timeout $PATIENCE
 	got=$?
 	[ $got = $REFUSED ] || break
 done

@@ -33,11 +33,11 @@ run_exec pay-1 settlement.service socat -T 10 - "UDP4-DATAGRAM:$FAR:69,bind=:506
 	<>"$WORK/request" >"$WORK/answer" 2>&1 3>&- &
 printf '\000\001file\000octet\000' >"$WORK/request"
 expected() { at pay-1 conntrack -L expect 2>/dev/null | grep -q 'dport=5069'; }
-check "the kernel expects a flow" wait_for 3 expected
+check "the kernel expects a flow" wait_for 15 expected
 at far datagrams udp-client "$PAY" 5069 --port 7777 --one-way --count 5 >/dev/null
 must at far datagrams udp-client "$PAY" 5069 --port 69 --one-way --count 1
 answered() { [ -s "$WORK/answer" ]; }
-check "an answer from the service itself arrives" wait_for 3 answered
+check "an answer from the service itself arrives" wait_for 15 answered
 same "nothing from the expected port did" "$(wc -c <"$WORK/answer")" 8
 status_of bw pay-1 doctor -o json
 like "doctor names the helper" "$SAID" 'helper'

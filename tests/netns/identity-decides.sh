@@ -29,7 +29,7 @@ expect "a child inherits the limits" $REFUSED run pay-1 backup.service \
 expect "and so does a change of user" $REFUSED run -u 1001 pay-1 backup.service \
 	traffic tcp-client "$API" 8443
 like "a refusal is immediate" "$SAID" '^refused after [0-9]{1,5} us'
-check "the refusal is recorded with both names" wait_for 3 decided pay-1 \
+check "the refusal is recorded with both names" wait_for 15 decided pay-1 \
 	'.decision == "denied" and (.from.identity | endswith("backup")) and
 		(.to.identity | endswith("api"))'
 finish_tests

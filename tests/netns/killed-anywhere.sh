@@ -48,7 +48,7 @@ change() {
 }
 dead=0 alive=0 started=0
 enforced() {
-	run pay-1 settlement.service traffic tcp-client "$API" 8443 --timeout 800 >/dev/null 2>&1 &&
+	run pay-1 settlement.service traffic tcp-client "$API" 8443 --timeout $PATIENCE >/dev/null 2>&1 &&
 		! run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 300 >/dev/null 2>&1
 }
 for round in $(seq "$ROUNDS"); do

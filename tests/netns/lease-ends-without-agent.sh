@@ -7,7 +7,7 @@ usual <<END
 $(rule backup-calls-api backup api tcp/8443)
 END
 serve api api-1 api.service 8443
-seconds=5
+seconds=10
 ends=$(date -u -d "+$seconds seconds" +%Y-%m-%dT%H:%M:%SZ)
 ends_ms=$(($(date -d "$ends" +%s) * 1000))
 day=$(date -u -d '+3 days' +%a | tr '[:upper:]' '[:lower:]')
@@ -27,7 +27,7 @@ like "and why says so" "$SAID" 'outside_window'
 agent_stop pay-1 KILL
 agent_stop api-1 KILL
 runs_on "with both agents dead the session goes on" session
-is_cut "the kernel ends it" session 10
+is_cut "the kernel ends it" session 20
 late=$(($(wall_ms) - ends_ms))
 # The program notices at its next message, or when it has waited for the answer.
 same "not before its time (off by $late ms)" $((late > -300)) 1

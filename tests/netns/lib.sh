@@ -27,6 +27,16 @@ HOSTS=()
 declare -A PID ADDR4 ADDR6 PLACED ACK
 SEQUENCE=0
 REVISION=0
+# Whole number: every patience of these scripts is multiplied by it (emulated machines).
+WAIT_FACTOR=${WAIT_FACTOR:-1}
+# Between two looks. Where waiting is free and looking is not (tests/vm) it is longer.
+WAIT_STEP=${WAIT_STEP:-0.02}
+# Milliseconds between two messages of a conversation that goes on; likewise.
+TALK_STEP=${TALK_STEP:-20}
+# Environment of the programs of an agent or a fleet: `later SECONDS` fills it.
+LATER=()
+# Milliseconds that a client waits for what must come: a SYN, one more, and a machine that stands still.
+PATIENCE=3000
 PATH=$B:$PATH
 # The agent's system call filter keeps the leak checker from looking into it.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
@@ -145,13 +155,15 @@ now_ms() {
 	echo "${t%???}"
 }
 
-# wait_for SECONDS COMMAND...: polls until it succeeds; fails at the deadline.
+# wait_for SECONDS COMMAND...: polls until it succeeds; fails when it does not succeed after the
+# deadline either, which a slow machine puts off by WAIT_FACTOR. A machine that stood still over the
+# deadline has one look left.
 wait_for() {
-	local end=$(($(now_ms) + $1 * 1000))
+	local end=$(($(now_ms) + $1 * 1000 * WAIT_FACTOR)) began
 	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$(now_ms)" -lt "$end" ] || return 1
-		pause 0.02
+	while began=$(now_ms); ! "$@" >/dev/null 2>&1; do
+		[ "$began" -lt "$end" ] || return 1
+		pause "$WAIT_STEP"
 	done
 }
 
@@ -188,8 +200,20 @@ remove_cgroups() {
 	[ ! -d "$CG" ]
 }
 
+# Packets that this machine's processors have dropped before any table saw them, of all namespaces.
+backlog_drops() {
+	local dropped sum=0
+	while read -r _ dropped _; do
+		sum=$((sum + 16#$dropped))
+	done </proc/net/softnet_stat
+	echo $sum
+}
+BACKLOG_DROPS=$(backlog_drops)
+
 show_logs() {
 	local host
+	echo "--- load $(cut -d' ' -f1-3 /proc/loadavg), $(($(backlog_drops) - BACKLOG_DROPS)) packets" \
+		"dropped in the machine's own backlog" >&2
 	for host in "${HOSTS[@]}"; do
 		[ -s "$WORK/$host/agent.log" ] || continue
 		echo "--- $host/agent.log" >&2
@@ -208,8 +232,9 @@ remove_all() {
 	for host in "${HOSTS[@]}" net; do
 		ip netns del "$ID-$host"
 	done
-	for dir in "$WORK"/*/tmpfs; do
-		[ -d "$dir" ] && umount "$dir"
+	# Not by a pattern: what nobody serves any more is not found by one.
+	for dir in "$WORK"/*/; do
+		umount "$dir"tmpfs
 	done
 	wait
 	HOSTS=()
@@ -379,24 +404,47 @@ serve_udp() {
 # ------------------------------------------------------------------- clients, as assertions
 
 # Exit codes of the traffic tools, see tests/tools/tool.h.
-DONE=0 REFUSED=3 NO_ANSWER=4 RESET=6 CLOSED=7 LOST=8
+DONE=0 REFUSED=3 NO_ANSWER=4 UNREACHABLE=5 RESET=6 CLOSED=7 LOST=8
 
 # connects NAME HOST UNIT ADDRESS PORT
 connects() {
-	expect "$1" $DONE run "$2" "$3" traffic tcp-client "$4" "$5" --timeout 1500
+	expect "$1" $DONE run "$2" "$3" traffic tcp-client "$4" "$5" \
+		--timeout $((PATIENCE * WAIT_FACTOR))
 }
 
 refused() {
-	expect "$1" $REFUSED run "$2" "$3" traffic tcp-client "$4" "$5" --timeout 1500
+	expect "$1" $REFUSED run "$2" "$3" traffic tcp-client "$4" "$5" \
+		--timeout $((PATIENCE * WAIT_FACTOR))
 }
 
 no_answer() {
 	expect "$1" $NO_ANSWER run "$2" "$3" traffic tcp-client "$4" "$5" --timeout 700
 }
 
+# silent NAME HOST UNIT ADDRESS PORT: never answered, through two retransmissions at least
+silent() {
+	expect "$1" $NO_ANSWER run "$2" "$3" traffic tcp-client "$4" "$5" --timeout 3500
+}
+
+# reaches HOST UNIT ADDRESS PORT: for wait_for
+reaches() {
+	run "$1" "$2" traffic tcp-client "$3" "$4" --timeout 400
+}
+
+# reaches_not HOST UNIT ADDRESS PORT: refused, or not answered in the time that `connects` gives; who is
+# only late, or must send its SYN again, is reached. For wait_for
+reaches_not() {
+	run "$1" "$2" traffic tcp-client "$3" "$4" --timeout $((PATIENCE * WAIT_FACTOR))
+	case $? in
+	"$REFUSED" | "$NO_ANSWER" | "$UNREACHABLE") return 0 ;;
+	esac
+	return 1
+}
+
 # udp_answers NAME HOST UNIT ADDRESS PORT
 udp_answers() {
-	expect "$1" $DONE run "$2" "$3" datagrams udp-client "$4" "$5" --timeout 1000
+	expect "$1" $DONE run "$2" "$3" datagrams udp-client "$4" "$5" \
+		--timeout $((PATIENCE * WAIT_FACTOR))
 }
 
 # denied NAME HOST UNIT ADDRESS PORT: refused or never answered, as the two ends answer
@@ -415,7 +463,7 @@ talk() {
 	local name=$1 host=$2 unit=$3 address=$4 port=$5
 	shift 5
 	start "$name" "$host" "$unit" traffic tcp-client "$address" "$port" \
-		--count 0 --every 20 --progress --timeout 1500 "$@"
+		--count 0 --every "$TALK_STEP" --progress --timeout $((PATIENCE * WAIT_FACTOR)) "$@"
 	wait_line "$name" '^message 2' ||
 		fail "set-up" "no conversation '$name': $(last_line "$name")"
 }
@@ -423,6 +471,13 @@ talk() {
 # Local port of a conversation
 port_of() {
 	sed -n 's/^connected .* //p' "$WORK/$1.out"
+}
+
+# acknowledged HOST PORT: what that host's servers sent to this port has arrived there. For wait_for.
+acknowledged() {
+	local sockets
+	sockets=$(at "$1" ss -Htni "dport = :$2")
+	[ -n "$sockets" ] && [[ $sockets != *unacked:* ]]
 }
 
 # Refused at once or never answered: a datagram has no handshake that must fail.
@@ -456,6 +511,15 @@ runs_on() {
 	fi
 }
 
+# forge_between HOST FROM PORT TO PORT: TCP segments of each kind on that tuple, both ways
+forge_between() {
+	local kind
+	for kind in syn synack rst fin ack data; do
+		must at "$1" forge $kind --from "$2" --sport "$3" --to "$4" --dport "$5" --data x --count 3
+		must at "$1" forge $kind --from "$4" --sport "$5" --to "$2" --dport "$3" --data x --count 3
+	done
+}
+
 # ------------------------------------------------------------------------------- policy, views
 
 # place IDENTITY HOST [SERVICE...], unplace IDENTITY HOST; then `views`
@@ -477,6 +541,11 @@ json_list() {
 	echo "[$out]"
 }
 
+# What views say of a node: no agent that could vouch; lib-attest.sh has another one.
+view_node() {
+	printf '{"node": "%s", "addresses": %s}' "$1" "$(json_list "${ADDR4[$1]}" "${ADDR6[$1]}")"
+}
+
 view_json() {
 	local host=$1 key identity node services placed= peers= nodes= other
 	for key in "${!PLACED[@]}"; do
@@ -493,9 +562,7 @@ view_json() {
 		peers+="$(json_list "${ADDR4[$node]}" "${ADDR6[$node]}")$services}"
 	done
 	for other in "${HOSTS[@]}"; do
-		[ "$other" = "$host" ] && continue
-		nodes+="${nodes:+, }{\"node\": \"$other\", \"addresses\": "
-		nodes+="$(json_list "${ADDR4[$other]}" "${ADDR6[$other]}")}"
+		[ "$other" = "$host" ] || nodes+="${nodes:+, }$(view_node "$other")"
 	done
 	printf '{"version": 1, "node": "%s", "sequence": %d, "placed": [%s], "peers": [%s],' \
 		"$host" "$SEQUENCE" "$placed" "$peers"
@@ -528,7 +595,7 @@ views_live() {
 	local host
 	[ $# -gt 0 ] || set -- "${HOSTS[@]}"
 	for host in "$@"; do
-		wait_for 5 view_arrived "$host" || {
+		wait_for 15 view_arrived "$host" || {
 			fail "set-up" "$host has not taken view $SEQUENCE"
 			exit 1
 		}
@@ -566,6 +633,15 @@ rule() {
 	printf '  - {name: %s, from: [%s], to: [%s], services: [%s], assurance: mapped, ' \
 		"$1" "$2" "$3" "$4"
 	printf 'purpose: test, owner: tests%s}\n' "${5:+, $5}"
+}
+
+# The same, demanding that the caller's agent vouches: attested, measured
+attested() {
+	rule "$@" | sed 's/assurance: mapped/assurance: attested/'
+}
+
+measured() {
+	rule "$@" | sed 's/assurance: mapped/assurance: measured/'
 }
 
 # The people of most tests: settlement may call the API, backup is known and may nothing, cache
@@ -645,8 +721,8 @@ agent_start() {
 	[ -x "$B/bailiwickd" ] || skip_all "bailiwickd is not built"
 	local dir
 	dir=$(unit_dir "$host" bailiwickd.service)
-	traffic --netns "$(ns "$host")" --cgroup "$dir" exec -- bailiwickd \
-		--config "$WORK/$host/agent.yaml" --foreground \
+	traffic --netns "$(ns "$host")" --cgroup "$dir" exec -- env ${LATER[@]+"${LATER[@]}"} \
+		bailiwickd --config "$WORK/$host/agent.yaml" --foreground \
 		>>"$WORK/$host/agent.log" 2>&1 </dev/null 8<&- 3>&- &
 	PID[agent-$host]=$!
 	wait_for "${AGENT_START_MAX:-10}" agent_ready "$host" && return
@@ -691,4 +767,71 @@ decisions() {
 # decided HOST FILTER: a decision record that jq's filter accepts is there
 decided() {
 	decisions "$1" | jq -e -s "any(.[]; $2)"
+}
+
+# recorded NAME HOST FILTER: a decision record that jq's filter accepts comes; what was recorded less
+# than ten seconds ago is counted first
+recorded() {
+	wait_for 15 decided "$2" "$3" && pass "$1" && return
+	fail "$1" "$2 has no record with $3; the last: $(decisions "$2" | tail -n 3)"
+}
+
+not_recorded() {
+	if decided "$2" "$3" >/dev/null; then
+		fail "$1" "$2 has a record with $3"
+	else
+		pass "$1"
+	fi
+}
+
+# ------------------------------------------------------------------------------- another time
+
+# preload_build NAME: $WORK/NAME.so of tests/netns/NAME.c. Where there is no compiler (tests/vm) it
+# was built with the programs.
+preload_build() {
+	local cc built=$B/tests/netns/$1.so
+	if [ -e "$built" ]; then
+		cp "$built" "$WORK/$1.so"
+		return
+	fi
+	cc=$(command -v "${CC:-cc}" gcc | sed -n 1p)
+	[ -n "$cc" ] || skip_all "needs a C compiler"
+	must "$cc" -shared -fPIC -O1 -o "$WORK/$1.so" "$ROOT/tests/netns/$1.c" -ldl
+}
+
+# later SECONDS: what is started from now on lives so much later; what runs already with a shift
+# follows at once.
+later() {
+	[ -e "$WORK/later" ] || later_build
+	printf '%019d' "$1" | dd of="$WORK/later" conv=notrunc status=none
+	LATER=(LD_PRELOAD="$WORK/week_later.so" WEEK_LATER="$WORK/later"
+		ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0")
+}
+
+later_build() {
+	preload_build week_later
+	printf '%019d' 0 >"$WORK/later"
+	chmod 644 "$WORK/later"
+}
+
+# wall: what the programs of a script take for the time, in seconds
+wall() {
+	env ${LATER[@]+"${LATER[@]}"} date +%s
+}
+
+# ------------------------------------------------------------------------------ an older kernel
+
+# unowned_tables: agents started from now on live with a kernel that has no persistent owners; where
+# the kernel is such a one, nothing needs to be pretended.
+unowned_tables() {
+	local oldest
+	oldest=$(printf '6.9\n%s\n' "$(uname -r)" | sort -V | head -n 1)
+	[ "$oldest" = 6.9 ] || return 0
+	preload_build old_kernel
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0
+	mkdir "$WORK/bin"
+	printf '#!/bin/sh\nexec env LD_PRELOAD=%s %s "$@"\n' "$WORK/old_kernel.so" \
+		"$B/bailiwickd" >"$WORK/bin/bailiwickd"
+	chmod +x "$WORK/bin/bailiwickd"
+	PATH=$WORK/bin:$PATH
 }

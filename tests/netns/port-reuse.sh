@@ -9,7 +9,7 @@ END
 serve api api-1 api.service 8443 :: --close-after 1
 serve_udp api-udp api-1 api.service 9000
 tcp_from() { # PORT UNIT
-	run pay-1 "$2" traffic tcp-client "$API" 8443 --port "$1" --wait-close --timeout 1500
+	run pay-1 "$2" traffic tcp-client "$API" 8443 --port "$1" --wait-close --timeout $PATIENCE
 }
 expect "settlement speaks from port 40000; the server closes first" \
 	$DONE tcp_from 40000 settlement.service
@@ -20,7 +20,7 @@ expect "settlement can, without waiting" $DONE tcp_from 40000 settlement.service
 like "with its first SYN" "$SAID" 'connected in [0-9]{1,6} us'
 
 udp_from() { # PORT UNIT
-	run pay-1 "$2" datagrams udp-client "$API" 9000 --port "$1" --timeout 500
+	run pay-1 "$2" datagrams udp-client "$API" 9000 --port "$1" --timeout 1500
 }
 expect "settlement's datagrams from port 40001" $DONE udp_from 40001 settlement.service
 udp_from 40001 backup.service >"$WORK/udp.out"

@@ -35,7 +35,7 @@ storm=0
 for i in $(seq 40); do
 	start "storm-$i" pay-1 "storm-$i.service" traffic tcp-client "$API" 9 --timeout 1500
 done
-first >/dev/null || storm=1
+run pay-1 settlement.service traffic tcp-client "$API" 8443 --timeout 4000 >/dev/null || storm=1
 for i in $(seq 40); do
 	finish "storm-$i" 5
 	unit_remove pay-1 "storm-$i.service"

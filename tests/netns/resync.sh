@@ -15,9 +15,13 @@ resyncs() { # deleted|kept
 }
 
 must at pay-1 sysctl -qw net.ipv4.tcp_orphan_retries=1
-# The client dies, and its farewell is lost before conntrack sees it.
+# The client dies, and its farewell is lost before conntrack sees it. It says nothing more, and has
+# acknowledged what it heard: a server that repeats itself gets a RST, and that ends the entry.
 abandon() { # PORT: settlement's flow from there stays in the flow tables
-	talk old pay-1 settlement.service "$API" 8443 --port "$1"
+	start old pay-1 settlement.service traffic tcp-client "$API" 8443 --port "$1" \
+		--count 0 --every 60000 --progress --timeout $((PATIENCE * WAIT_FACTOR))
+	wait_line old '^message 1' || fail "set-up" "no conversation from port $1"
+	check "nothing is on its way to port $1" wait_for 15 acknowledged api-1 "$1"
 	must at pay-1 nft add table inet hole
 	must at pay-1 nft 'add chain inet hole out { type filter hook output priority -300; }'
 	must at pay-1 nft "add rule inet hole out tcp sport $1 tcp flags & (fin | rst) != 0 drop"
@@ -34,9 +38,9 @@ status_of run pay-1 cache.service traffic tcp-client "$API" 8443 --port 40010 --
 same "another identity gets through from that port" $? $DONE
 like "at a retransmission, not with its first SYN" "$SAID" 'connected in [0-9]{5,7} us'
 same "the agent removed the old entry" "$(resyncs deleted)" 1
-check "and recorded it" wait_for 3 decided pay-1 \
+check "and recorded it" wait_for 15 decided pay-1 \
 	'.reason == "resync" and .decision == "denied" and .from.identity == "prod/payments/cache"'
-check "the new flow is the new identity's" wait_for 3 decided pay-1 \
+check "the new flow is the new identity's" wait_for 15 decided pay-1 \
 	'.decision == "allowed" and .from.identity == "prod/payments/cache"'
 
 abandon 40011

@@ -18,7 +18,7 @@ changes() {
 	tail -n "+$((before + 1))" "$WORK/monitor.out" | grep -v '^#' | grep -v ' agent_alive '
 }
 beats() { grep -q ' agent_alive ' "$WORK/monitor.out"; }
-check "the heartbeat is seen" wait_for 4 beats
+check "the heartbeat is seen" wait_for 15 beats
 same "apply of the same" "$(changes apply pay-1 2>"$WORK/err")" ""
 # views would count in a process of its own.
 SEQUENCE=$((SEQUENCE + 1))

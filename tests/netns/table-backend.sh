@@ -57,19 +57,22 @@ like "read back: intervals" "$(cat "$WORK/dump")" \
 same "read back: verdicts" "$(awk '$1 == "live" { print $2, $3 }' "$WORK/dump" | sort | tr '\n' ' ')" \
 	"0x00000064 1 0x00000065 2 0x00000066 28 0x00000067 17 0x00000068 40 0x0fffff00 1 0x0ffffffe 6 "
 
-# Ownership: as long as the owner lives nobody else changes it; then it stays and is adopted.
+# Ownership: as long as the owner lives nobody else changes it; then it stays and is adopted. Before
+# kernel 6.9 there are no owners that persist: the table is watched and repaired (foreign-flush*.sh).
 must table left load "$WORK/some.el"
-start owner left a.service table_load --levels 8 heartbeat 3000
-wait_for 3 host_nft left list set inet bailiwick agent_alive
-pause 0.3
-host_nft left flush ruleset
-like "flush ruleset leaves it alone" "$(host_nft left list tables)" 'inet bailiwick'
-expect "another process cannot own it" 9 table left dump
-like "and is told so" "$SAID" 'belongs to another process'
-stop owner KILL
-wait_for 3 table left dump
-same "the table of a killed owner is adopted whole" \
-	"$(table left dump | grep -c '^live ')" 7
+if [[ $(table left probe) == *"owned 1"* ]]; then
+	start owner left a.service table_load --levels 8 heartbeat 3000
+	wait_for 15 host_nft left list set inet bailiwick agent_alive
+	pause 0.3
+	host_nft left flush ruleset
+	like "flush ruleset leaves it alone" "$(host_nft left list tables)" 'inet bailiwick'
+	expect "another process cannot own it" 9 table left dump
+	like "and is told so" "$SAID" 'belongs to another process'
+	stop owner KILL
+	wait_for 15 table left dump
+	same "the table of a killed owner is adopted whole" \
+		"$(table left dump | grep -c '^live ')" 7
+fi
 
 # Somebody else's hands.
 start watcher left a.service table_load --levels 8 watch 5000

@@ -28,7 +28,7 @@ for pair in "$L4 $R4" "$L6 $R6"; do
 done
 
 expect "a forged verdict mark opens nothing" $REFUSED \
-	run left b.service traffic tcp-client "$R4" 8443 --mark 0x80000191 --timeout 700
+	run left b.service traffic tcp-client "$R4" 8443 --mark 0x80000191 --timeout $PATIENCE
 before=$(counter right denied)
 must wire_forge syn "$L4" 4444 "$R4" 7000 --mark 0x8000019b
 must wire_forge ack "$L4" 4445 "$R4" 8443

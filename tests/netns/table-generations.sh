@@ -42,10 +42,10 @@ wait_line dgrams '^flood'
 like "no datagram was lost by twenty switches" "$(said dgrams)" 'flood sent [0-9]+ received [0-9]+ lost 0 '
 runs_on "a flow both permit runs on" kept
 
-must table left switch candidate_on 3000
+must table left switch candidate_on 6000
 refused "removed by the candidate" left a.service "$R4" 7001
 connects "added by the candidate" left a.service "$R4" 7002
-wait_for 6 run left a.service traffic tcp-client "$R4" 7001 --timeout 500
+wait_for 15 run left a.service traffic tcp-client "$R4" 7001 --timeout 500
 refused "its end is the rollback" left a.service "$R4" 7002
 must table left switch candidate_on on
 connects "confirmed" left a.service "$R4" 7002
@@ -55,14 +55,14 @@ must table left switch candidate_on off
 must table left del - <<<"live 401 = accept"
 must table left add - <<-END
 	live 401 = leased
-	leased_a 401 = 2
+	leased_a 401 = 5
 END
 connects "while the lease lives" left a.service "$R4" 8443
-must table left renew 401 4000
-pause 2.5
+must table left renew 401 9000
+pause 5.5
 connects "renewed" left a.service "$R4" 8443
-pause 2
-refused "a lease ends without anybody" left a.service "$R4" 8443
+check "a lease ends" wait_for 15 reaches_not left a.service "$R4" 8443
+refused "without anybody" left a.service "$R4" 8443
 
 # A service is cut up differently: the old number is classified again, without a loss.
 must table left del - <<<"live 401 = leased"

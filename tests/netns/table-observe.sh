@@ -46,9 +46,9 @@ refused "a neighbour that is not observed" left a.service "$R4" 7000
 # mode --for: the kernel itself goes back to observing.
 TABLE_OPTIONS=(--trial)
 load left
-must table left switch trial_on 1500
+must table left switch trial_on 4000
 refused "enforced during a trial" left b.service "$R4" 7000
-wait_for 4 run left b.service traffic tcp-client "$R4" 7000 --timeout 700
+wait_for 15 run left b.service traffic tcp-client "$R4" 7000 --timeout 700
 connects "observed when the trial ends" left b.service "$R4" 7000
 
 # Loopback flows that were open while everything was observed are judged at both ends.

@@ -8,7 +8,7 @@ TABLE_OPTIONS=(--old-kernel)
 	cat "$WORK/left.el"
 	echo "out4_a $A $R4 tcp 7001 = 408"
 	echo "live 408 = leased"
-	echo "leased_a 408 = 2"
+	echo "leased_a 408 = 6"
 	echo "listeners_a tcp 4242 = $A"
 } >"$WORK/lease.el"
 cp "$WORK/lease.el" "$WORK/left.el"
@@ -20,8 +20,8 @@ like "unowned: it would vanish with its owner" "$(table left probe)" 'owned 0'
 same "and is whole" "$(table left check)" "chains as they should be"
 connects "enforced" left a.service "$R4" 8443
 connects "leased" left a.service "$R4" 7001
-must table left renew 408 5000
-pause 2.5
+must table left renew 408 12000
+pause 6.5
 connects "renewed by deleting and adding" left a.service "$R4" 7001
 must table left renew 408 1
 refused "a lease that has ended" left a.service "$R4" 7001

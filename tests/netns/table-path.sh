@@ -17,14 +17,14 @@ for address in "$R4" "$R6"; do
 	refused "no rule: refused at once, $address" left b.service "$address" 8443
 	refused "another port: refused at once, $address" left a.service "$address" 7000
 	expect "datagrams of another identity, $address" $REFUSED \
-		run left b.service datagrams udp-client "$address" 9000 --timeout 500
+		run left b.service datagrams udp-client "$address" 9000 --timeout $PATIENCE
 	no_answer "nobody to an identity: dropped there, $address" left c.service "$address" 7000
 	connects "nobody to nobody, $address" left c.service "$address" 7001
 	refused "a closed port answers, $address" left c.service "$address" 7999
 	expect "echo of an identity without a rule, $address" $REFUSED \
-		run left b.service datagrams ping "$address" --timeout 300
+		run left b.service datagrams ping "$address" --timeout $PATIENCE
 	expect "an ICMP checksum is no port, $address" $REFUSED \
-		run left b.service datagrams ping "$address" --checksum 8443 --timeout 300
+		run left b.service datagrams ping "$address" --checksum 8443 --timeout $PATIENCE
 done
 
 

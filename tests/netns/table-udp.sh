@@ -11,15 +11,15 @@ both_ends() {
 	for address in "$R4" "$R6"; do
 		serve_udp server right s.service 9000
 		expect "permitted, $why, $address" $DONE run left a.service \
-			datagrams udp-client "$address" 9000 --port 40000 --count 3 --timeout 1000
+			datagrams udp-client "$address" 9000 --port 40000 --count 3 --timeout $PATIENCE
 		expect "another cgroup on the caller's port, $why, $address" $REFUSED run left \
-			b.service datagrams udp-client "$address" 9000 --port 40000 --timeout 400
+			b.service datagrams udp-client "$address" 9000 --port 40000 --timeout $PATIENCE
 		# Not by the caller's permission: it leaves as nobody's, and an address is all that
 		# the other end knows (R19).
 		expect "nobody on the caller's port, $why, $address" $DONE run left \
-			c.service datagrams udp-client "$address" 9000 --port 40000 --timeout 400
+			c.service datagrams udp-client "$address" 9000 --port 40000 --timeout $PATIENCE
 		expect "the owner again, $why, $address" $DONE run left a.service \
-			datagrams udp-client "$address" 9000 --port 40000 --timeout 1000
+			datagrams udp-client "$address" 9000 --port 40000 --timeout $PATIENCE
 		stop server
 		serve_udp thief right t.service 9000
 		expect "another receiver on the port, $why, $address" $NO_ANSWER run left \
@@ -27,7 +27,7 @@ both_ends() {
 		same "it got nothing, $why, $address" "$(said thief | grep -c from)" 0
 		stop thief
 		expect "no receiver: the kernel answers, $why, $address" $REFUSED run left \
-			a.service datagrams udp-client "$address" 9000 --port 40000 --timeout 400
+			a.service datagrams udp-client "$address" 9000 --port 40000 --timeout $PATIENCE
 	done
 }
 

@@ -30,7 +30,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
 	0) right=$((right + 1)) ;;
 	*) echo "round $right: $SAID" >&2 ;;
 	esac
-	refused_once=$(run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 900)
+	refused_once=$(run pay-1 backup.service traffic tcp-client "$API" 8443 --timeout 3500)
 	[[ $refused_once == refused* ]] || { fail "backup during churn" "$refused_once"; break; }
 done
 # settlement2 is nobody: a process without a name passes in selective mode, at its node's reach.

@@ -31,7 +31,7 @@ apply_all
 TARGET=${ADDR4[prod-1]}
 serve target prod-1 target.service 22
 serve tickets prod-1 tickets.service 443
-as() { run -u 1001 ci-1 "$1" traffic tcp-client "$TARGET" "$2" --timeout 1000; }
+as() { run -u 1001 ci-1 "$1" traffic tcp-client "$TARGET" "$2" --timeout $PATIENCE; }
 expect "the deploy job reaches production (UC-31)" $DONE as deploy.service 22
 expect "the build job of the same user does not (UC-31, UC-47)" $REFUSED as build.service 22
 expect "the agent may read (UC-49)" $DONE as retrieval.service 443
@@ -39,5 +39,5 @@ expect "its retrieval identity may not act (UC-49, UC-11)" $REFUSED as retrieval
 expect "its execution identity may act" $DONE as execution.service 22
 expect "and may not read" $REFUSED as execution.service 443
 expect "the unit without the user is nobody's (UC-34)" $REFUSED run ci-1 retrieval.service \
-	traffic tcp-client "$TARGET" 22 --timeout 1000
+	traffic tcp-client "$TARGET" 22 --timeout $PATIENCE
 finish_tests

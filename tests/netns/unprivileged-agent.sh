@@ -44,7 +44,7 @@ unit_remove pay-1 settlement.service
 connects "a restarted unit from its first packet" pay-1 settlement.service "$API" 8443
 connects "an identity by its executable" pay-1 tool.service "$API" 8443
 like "listeners are known" "$(bw pay-1 inventory)" '6379 prod/payments/cache'
-check "decisions are written" wait_for 3 decided pay-1 '.decision == "denied"'
+check "decisions are written" wait_for 15 decided pay-1 '.decision == "denied"'
 talk live pay-1 settlement.service "$API" 8443
 must bw pay-1 revoke rule settlement-calls-api --reason test
 is_cut "a revocation cuts" live

@@ -34,6 +34,14 @@ asks "a process group without identity calls out" "$decision" "allowed unclaimed
 	"cgroup:$(unit_dir pay-1 cron.service)" api tcp/8443
 asks "nobody at an address" .known_by[1] "203.0.113.7: an address alone" settlement 203.0.113.7 udp/53
 
+unplace prod/payments/backup pay-1
+unplace prod/payments/cache pay-1
+views pay-1
+views_live pay-1
+asks "two whom this node does not know: policy alone answers" \
+	'.because | test("by policy alone")' true backup cache tcp/6379
+asks "one that it knows" '.because | test("by policy alone")' false settlement cache tcp/6379
+
 wrong() { # NAME TEXT SRC DST
 	status_of bw pay-1 why "$3" "$4" tcp/8443
 	same "$1 is an error" $? 1

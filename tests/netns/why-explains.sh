@@ -15,7 +15,7 @@ same "why: nearest rule" "$(jq -r .nearest.rule <<<"$SAID")" settlement-calls-ap
 same "why: advice is given" "$(jq -r '.advice | length > 10' <<<"$SAID")" true
 expect "why: allowed is exit 0" 0 bw pay-1 why settlement api tcp/8443
 last() { bw pay-1 why --last -o json | jq -e '.from | tostring | test("backup")'; }
-check "why --last names the caller" wait_for 3 last
+check "why --last names the caller" wait_for 15 last
 expect "why offline" 3 bailiwick why backup api tcp/8443 --policy "$WORK/policy"
 cgroup=$(unit_dir pay-1 backup.service)
 status_of bw pay-1 why "cgroup:$cgroup" "$API:8443" tcp/8443 -o json
@@ -33,7 +33,7 @@ start odd api-1 odd.service "$odd" tcp-server :: 2323
 wait_line odd listening
 of_odd='[.listeners[] | select(.port == 2323) | .exe | endswith("odd\\xe9")] | unique[]'
 same "inventory: an executable named by any bytes" "$(bw_json api-1 "$of_odd" inventory)" true
-check "a decision record leads to the policy (UC-26)" wait_for 3 decided pay-1 \
+check "a decision record leads to the policy (UC-26)" wait_for 15 decided pay-1 \
 	'.policy_digest != null and .view_sequence != null and .service == "tcp/8443"'
 connects "settlement runs" pay-1 settlement.service "$API" 8443
 has_workload='.identities[] | select(.name == "settlement") | .workloads | length > 0'
@@ -41,14 +41,19 @@ same "identities lists settlement's cgroup" "$(bw_json pay-1 "$has_workload" ide
 to_api='.flows[] | select(.to | tostring | test("api"))'
 flow() { bw_json pay-1 "$to_api" flows | grep -q settlement; }
 talk live pay-1 settlement.service "$API" 8443
-check "flows lists it" wait_for 3 flow
+check "flows lists it" wait_for 15 flow
 same "history lists the policy" "$(bw_json pay-1 '.changes | length' history)" 1
 who='.changes[0] | "\(.who) \(.reason)"'
 like "history says who and why" "$(bw_json pay-1 "$who" history)" 'root.* test'
 start_fed watch pay-1 operator.service bailiwick -C "$WORK/pay-1/run" watch -o json
-pause 0.3
-run pay-1 backup.service traffic tcp-client "$API_6" 8443 >/dev/null
-check "watch shows a denial as it happens" wait_line watch '"denied"'
+# It may be a moment until it looks; each port is a conversation of its own, and told.
+port=9000
+shows() {
+	port=$((port + 1))
+	run pay-1 backup.service traffic tcp-client "$API_6" $port
+	wait_for 1 grep -q '"denied"' "$WORK/watch.out"
+}
+check "watch shows a denial as it happens" wait_for 15 shows
 for verb in status conduits flows identities history inventory doctor version; do
 	status_of bw pay-1 $verb
 	wide=$(awk 'length > 100' <<<"$SAID" | head -n 1)

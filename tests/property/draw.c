@@ -75,6 +75,9 @@ static void draw_identity(struct model_identity *id, struct rng *r)
 		id->deny_out = chance(r, 50) ? DENY_DROP : DENY_REJECT;
 	if (chance(r, 20))
 		id->deny_in = chance(r, 50) ? DENY_DROP : DENY_REJECT;
+	if (chance(r, 8))
+		id->floor = ASSURANCE_ATTESTED;
+	id->unmeasured = chance(r, 15);
 }
 
 static bool has_network(const struct model_rule *rule)
@@ -116,6 +119,18 @@ static void draw_parties(int parties[2], const struct model *m, struct rng *r, b
 		parties[1] = (parties[0] + 1) % (int)m->identity_count;
 }
 
+/* Networks are addresses and nothing else: nobody vouches for them. */
+static void draw_assurance(struct model_rule *rule, struct rng *r)
+{
+	rule->assurance = ASSURANCE_MAPPED;
+	if (has_network(rule))
+		return;
+	if (chance(r, 50))
+		rule->assurance = chance(r, 25) ? ASSURANCE_MEASURED : ASSURANCE_ATTESTED;
+	rule->callee = chance(r, 25);
+	rule->open_unavailable = rule->assurance != ASSURANCE_MEASURED && chance(r, 30);
+}
+
 static void draw_rule(struct model_rule *rule, const struct model *m, unsigned id, struct rng *r)
 {
 	static const int expiries[] = {24, 1000, -1};
@@ -131,6 +146,9 @@ static void draw_rule(struct model_rule *rule, const struct model *m, unsigned i
 		rule->window = chance(r, 50) ? 1 : -1;
 	rule->observe = chance(r, 10);
 	rule->open_on_clock_loss = chance(r, 30);
+	rule->grantable = kind > 2 && !rule->observe && chance(r, 25);
+	rule->ends_stale = chance(r, 20);
+	draw_assurance(rule, r);
 }
 
 static void draw_rules(struct world *w, struct model *m, struct rng *r)
@@ -165,18 +183,22 @@ static void edit_model(struct world *w, struct model *m, struct rng *r)
 	for (unsigned n = 1 + draw(r, 3); n > 0; n--) {
 		struct model_rule *rule = &m->rules[draw(r, m->rule_count)];
 
-		switch (draw(r, 6)) {
+		switch (draw(r, 7)) {
+		case 6:
+			draw_assurance(rule, r);
+			break;
 		case 0:
 			draw_services(rule, r);
 			break;
 		case 1:
-			rule->observe = !rule->observe;
+			rule->observe = !rule->observe && !rule->grantable;
 			break;
 		case 2:
 			rule->expires = chance(r, 50) ? -1 : 24;
 			break;
 		case 3:
 			draw_parties(rule->to, m, r, false);
+			rule->callee = rule->callee && !has_network(rule);
 			bound_services(rule);
 			break;
 		case 4:
@@ -374,9 +396,45 @@ static void draw_revocation(struct world *w, size_t i, struct rng *r)
 		x->until.s = w->now.s + (chance(r, 50) ? 7200 : -60);
 }
 
+static int one_of(const int parties[2], struct rng *r)
+{
+	return parties[parties[1] >= 0 && chance(r, 50)];
+}
+
+/* Mostly what a grantable rule foresees; also other rules, other parties, ended ones. */
+static void draw_grant(struct world *w, size_t i, struct rng *r)
+{
+	const struct model *m = &w->model;
+	const struct model_rule *rule = &m->rules[draw(r, m->rule_count)];
+	struct overlay_grant *g = &w->grants[i];
+	int from, to;
+
+	for (unsigned tries = 0; tries < 6 && !rule->grantable; tries++)
+		rule = &m->rules[draw(r, m->rule_count)];
+	from = chance(r, 85) ? one_of(rule->from, r) : (int)draw(r, m->identity_count);
+	to = chance(r, 85) ? one_of(rule->to, r) : (int)draw(r, m->identity_count);
+	(void)snprintf(w->grant_rules[i], sizeof(w->grant_rules[i]), "r%03u", rule->id);
+	*g = (struct overlay_grant){.rule = w->grant_rules[i],
+				    .from = identity_paths[from % IDENTITIES_MAX],
+				    .to = identity_paths[to % IDENTITIES_MAX]};
+	g->until.s = w->now.s + (chance(r, 80) ? 7200 : -60);
+}
+
+static void draw_grants(struct world *w, struct rng *r)
+{
+	w->overlay.grants = w->grants;
+	w->overlay.grant_count = draw(r, GRANTS_MAX + 1);
+	for (size_t i = 0; i < w->overlay.grant_count; i++)
+		draw_grant(w, i, r);
+	w->stale = chance(r, 60) ? 0 : chance(r, 50) ? 1 : -1;
+}
+
 static void draw_overlay(struct world *w, struct rng *r)
 {
-	w->overlay = (struct overlay){.revoked = w->revoked, .quarantined = w->quarantined};
+	w->overlay.revoked = w->revoked;
+	w->overlay.revoked_count = 0;
+	w->overlay.quarantined = w->quarantined;
+	w->overlay.quarantined_count = 0;
 	if (chance(r, 30)) {
 		w->overlay.revoked_count = 1 + draw(r, OVERLAY_MAX);
 		for (size_t i = 0; i < w->overlay.revoked_count; i++)
@@ -425,8 +483,22 @@ void world_draw(struct world *w, struct rng *r, const struct stage *s)
 	draw_listeners(w, r, s);
 	draw_essentials(w, r);
 	draw_overlay(w, r);
+	draw_grants(w, r);
 	draw_mode(w, r);
 	draw_candidate(w, r);
+}
+
+/* A rule under which flows run begins to ask. */
+static void tighten(struct world *w, struct rng *r)
+{
+	for (size_t i = 0; i < w->model.rule_count; i++) {
+		struct model_rule *rule = &w->model.rules[i];
+
+		if (w->tighten != (int)rule->id || has_network(rule))
+			continue;
+		rule->assurance = ASSURANCE_ATTESTED;
+		rule->callee = rule->callee || chance(r, 50);
+	}
 }
 
 void world_change(struct world *w, struct rng *r, const struct stage *s)
@@ -436,6 +508,7 @@ void world_change(struct world *w, struct rng *r, const struct stage *s)
 		w->model = w->candidate; /* confirmed */
 	if (chance(r, 60))
 		edit_model(w, &w->model, r);
+	tighten(w, r);
 	w->steady = chance(r, 60);
 	if (!w->steady) {
 		draw_view(w, r);
@@ -443,6 +516,8 @@ void world_change(struct world *w, struct rng *r, const struct stage *s)
 	}
 	if (chance(r, 30))
 		draw_overlay(w, r);
+	if (chance(r, 40))
+		draw_grants(w, r);
 	if (chance(r, 40)) {
 		bool observed = w->mode == MODE_OBSERVE;
 

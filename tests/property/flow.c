@@ -13,8 +13,9 @@
 #define TRIES           400
 #define WANTED          390 /* tries for a flow of the kind that is wanted; then any */
 #define TRIES_PER_RULE  50
-#define WANTS_PERMITTED 4 /* of ten: permitted by a rule */
-#define WANTS_RULE      7 /* and those that a rule nearly permits */
+#define WANTS_PERMITTED 4  /* of ten: permitted by a rule */
+#define WANTS_RULE      7  /* and those that a rule nearly permits */
+#define WANTS_ASKED     10 /* and those that somebody far away is asked about */
 
 static const char *const seen_names[SEEN_COUNT] = {"open", "refused", "silent"};
 
@@ -79,19 +80,60 @@ static const struct actor *listener(const struct world *w, const struct stage *s
 	return NULL;
 }
 
+/* Mostly somebody who is there, as an honest node would say. */
+static void draw_answer(struct flow *f, struct rng *r, const struct world *w)
+{
+	static const enum flow_answer answers[] = {ANSWER_VOUCHED, ANSWER_VOUCHED, ANSWER_VOUCHED,
+						   ANSWER_REFUSED, ANSWER_NONE};
+	const struct addr *far = f->direction == FLOW_OUT ? &f->dst : &f->src;
+	uint32_t first = draw(r, PEERS_MAX);
+
+	f->answer = answers[draw(r, ARRAY_LEN(answers))];
+	f->vouched = draw(r, w->model.identity_count);
+	f->measured = chance(r, 70);
+	for (size_t i = 0; i < w->view.peer_count && !chance(r, 5); i++) {
+		const struct view_peer *p = &w->peers[(first + i) % w->view.peer_count];
+
+		for (size_t j = 0; j < p->address_count; j++) {
+			if (!addr_eq(&p->addresses[j], far))
+				continue;
+			f->vouched = (uint32_t)(p->identity[sizeof("prod/i") - 1] - '0');
+			return;
+		}
+	}
+}
+
+/* An address at which somebody is placed far away. */
+static const struct addr *draw_peer_address(struct rng *r, const struct world *w, uint8_t family)
+{
+	for (int i = 0; i < TRIES_PER_RULE && w->view.peer_count > 0; i++) {
+		const struct view_peer *p = &w->peers[draw(r, w->view.peer_count)];
+		const struct addr *a = &p->addresses[draw(r, p->address_count)];
+
+		if (family == 0 || a->family == family)
+			return a;
+	}
+	return draw_address(r, false, family, false);
+}
+
 static void draw_flow(struct probe *p, enum flow_direction direction, const struct service *like,
-		      struct rng *r, const struct world *w, const struct stage *s)
+		      bool peer, struct rng *r, const struct world *w, const struct stage *s)
 {
 	struct flow *f = &p->flow;
 
 	*p = (struct probe){.fd = -1, .seen = SEEN_SILENT};
 	f->direction = direction;
 	f->dst = *draw_address(r, f->direction != FLOW_OUT, 0, f->direction == FLOW_LOOPBACK);
+	if (peer && f->direction == FLOW_OUT)
+		f->dst = *draw_peer_address(r, w, 0);
 	if (f->direction == FLOW_LOOPBACK)
 		f->src = f->dst;
+	else if (peer && f->direction == FLOW_IN)
+		f->src = *draw_peer_address(r, w, f->dst.family);
 	else
 		f->src = *draw_address(r, f->direction == FLOW_OUT, f->dst.family, false);
 	draw_service(f, like, r);
+	draw_answer(f, r, w);
 	if (f->direction != FLOW_IN)
 		p->caller = &s->actors[draw(r, s->actor_count)];
 	if (f->direction != FLOW_OUT)
@@ -130,8 +172,9 @@ static bool is_left_to_others(const struct probe *p, const struct world *w)
 	if (f->l4proto == IPPROTO_UDP && p->caller != NULL && uid_decides(&f->source, w) &&
 	    p->verdict.from_identity >= 0)
 		return true;
-	if (f->direction != FLOW_OUT && f->destination.has_socket)
-		return uid_decides(&f->destination, w);
+	if (f->direction != FLOW_OUT && f->destination.has_socket &&
+	    uid_decides(&f->destination, w))
+		return true;
 	return f->direction != FLOW_IN && p->verdict.decision == DECISION_WOULD_DENY &&
 	       w->mode != MODE_OBSERVE && uid_decides(&f->source, w);
 }
@@ -159,6 +202,75 @@ static int is_ambiguous(const struct probe *p, const struct compile_input *in,
 		q.to.identity = (int)i;
 		if (!identity_is_placed_here(in, i))
 			continue;
+		r = match_rules(&q, &m, err);
+		if (r < 0)
+			return r;
+		count += m.stage >= STAGE_CONDITION;
+	}
+	*ret = count > 1;
+	return 0;
+}
+
+static bool is_at(const struct view_peer *p, const struct addr *a)
+{
+	for (size_t i = 0; i < p->address_count; i++) {
+		if (addr_eq(&p->addresses[i], a))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Questions go to one node. Where several stand at an address, or several listen there, which is
+ * a mistake of view or policy (R56), it depends on names who is asked.
+ */
+static bool is_shared(const struct probe *p, const struct world *w)
+{
+	bool out = p->flow.direction == FLOW_OUT;
+	const struct addr *far = out ? &p->flow.dst : &p->flow.src;
+	const struct view_peer *first = NULL;
+
+	if (p->flow.direction == FLOW_LOOPBACK || is_echo(&p->flow))
+		return false;
+	for (size_t i = 0; i < w->view.peer_count; i++) {
+		const struct view_peer *peer = &w->peers[i];
+
+		if (!is_at(peer, far))
+			continue;
+		if (first != NULL && !str_eq(first->node, peer->node))
+			return true;
+		first = peer;
+	}
+	return false;
+}
+
+/* Several identities behind one service of one address, one of whom is asked for. */
+static int is_crowded(const struct probe *p, const struct compile_input *in, bool *ret,
+		      struct err *err)
+{
+	struct question q = {
+		.in = in,
+		.egress = true,
+		.trust = TRUST_MEASURED,
+		.service = {.kind = p->flow.l4proto == IPPROTO_TCP ? SERVICE_TCP : SERVICE_UDP,
+			    .first = p->flow.dport,
+			    .last = p->flow.dport}};
+	unsigned count = 0;
+
+	*ret = false;
+	if (p->flow.direction != FLOW_OUT || is_echo(&p->flow) || p->verdict.from_identity < 0)
+		return 0;
+	q.from.identity = p->verdict.from_identity;
+	q.to.address = &p->flow.dst;
+	q.to.identity = OWNER_NONE;
+	if (!question_asks(&q).asks)
+		return 0;
+	for (uint32_t i = 0; i < in->policy->identity_count; i++) {
+		struct match m;
+		int r;
+
+		q.to.identity = (int)i;
+		q.to.vouched = true;
 		r = match_rules(&q, &m, err);
 		if (r < 0)
 			return r;
@@ -196,9 +308,27 @@ static void settle_probe(struct probe *p, const struct policy *policy)
 		p->by_network |= rule->to_parties[i].kind == PARTY_NETWORK;
 }
 
-static bool is_wanted(const struct probe *p, uint32_t want)
+/* Somebody far away is asked about it, or would be. */
+static bool is_asked(const struct probe *p, const struct policy *policy)
 {
 	const struct verdict *v = &p->verdict;
+	const struct rule *rule = v->rule >= 0 ? &policy->rules[v->rule] : NULL;
+
+	if (v->reason == REASON_ATTEST_REFUSED || v->reason == REASON_ATTEST_UNAVAILABLE ||
+	    v->reason == REASON_ALLOWED_UNAVAILABLE || v->reason == REASON_NOT_MEASURED)
+		return !is_echo(&p->flow);
+	if (rule == NULL || is_echo(&p->flow) || p->flow.direction == FLOW_LOOPBACK)
+		return false;
+	return p->flow.direction == FLOW_IN ? rule->assurance > ASSURANCE_MAPPED
+					    : rule->callee_attested;
+}
+
+static bool is_wanted(const struct probe *p, uint32_t want, const struct policy *policy)
+{
+	const struct verdict *v = &p->verdict;
+
+	if (want >= WANTS_ASKED)
+		return is_asked(p, policy);
 
 	if (want < WANTS_PERMITTED)
 		return v->decision == DECISION_ALLOWED && v->rule >= 0;
@@ -230,21 +360,22 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 							 FLOW_LOOPBACK};
 	enum flow_direction direction = directions[draw(r, ARRAY_LEN(directions))];
 	const struct service *like = NULL;
-	uint32_t want = draw(r, 10);
+	uint32_t want = draw(r, 14);
 	struct compile_input in;
 	bool ambiguous;
 
 	world_input(w, world_judged_by_candidate(w), &in);
 	for (int i = 0; i < TRIES; i++) {
-		if (want < WANTS_RULE && i % TRIES_PER_RULE == 0)
+		if ((want < WANTS_RULE || want >= WANTS_ASKED) && i % TRIES_PER_RULE == 0)
 			like = draw_like(in.policy, r);
-		draw_flow(p, direction, like, r, w, s);
+		draw_flow(p, direction, like, want >= WANTS_ASKED, r, w, s);
 		if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0)
 			return false;
-		if (is_left_to_others(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 ||
-		    ambiguous)
+		if (is_left_to_others(p, w) || is_shared(p, w) ||
+		    is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous ||
+		    is_crowded(p, &in, &ambiguous, err) < 0 || ambiguous)
 			continue;
-		if (!is_wanted(p, want) && i < WANTED)
+		if (!is_wanted(p, want, in.policy) && i < WANTED)
 			continue;
 		settle_probe(p, in.policy);
 		return true;
@@ -259,7 +390,9 @@ bool probe_again(struct probe *p, const struct world *w, struct err *err)
 
 	world_input(w, world_judged_by_candidate(w), &in);
 	if (verdict_decide(&in, &w->host, w->mode, &p->flow, &p->verdict, err) < 0 ||
-	    is_left_to_others(p, w) || is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous)
+	    is_left_to_others(p, w) || is_shared(p, w) ||
+	    is_ambiguous(p, &in, w, &ambiguous, err) < 0 || ambiguous ||
+	    is_crowded(p, &in, &ambiguous, err) < 0 || ambiguous)
 		return false;
 	settle_probe(p, in.policy);
 	return true;
@@ -276,6 +409,7 @@ static void actor_format(struct buf *b, const struct actor *a, int identity)
 void probe_format(const struct probe *p, const struct world *w, struct buf *b)
 {
 	static const char *const directions[] = {"out", "in", "loopback"};
+	static const char *const answers[] = {"assumed", "vouched", "refused", "none"};
 	const struct policy *policy = w->policies[world_judged_by_candidate(w)];
 	const struct verdict *v = &p->verdict;
 	char src[ADDR_TEXT_MAX], dst[ADDR_TEXT_MAX];
@@ -287,6 +421,11 @@ void probe_format(const struct probe *p, const struct world *w, struct buf *b)
 	buf_printf(b, " proto %u port %u sport %u: oracle %s %s, so %s; kernel: %s%s",
 		   p->flow.l4proto, p->flow.dport, p->sport, decision_name(v->decision),
 		   reason_name(v->reason), seen_name(p->expected), seen_name(p->seen), p->note);
+	if (p->flow.direction != FLOW_LOOPBACK)
+		buf_printf(b, "; answer %s%s", answers[p->flow.answer],
+			   p->flow.measured ? ", measured" : "");
+	if (p->flow.answer == ANSWER_VOUCHED)
+		buf_printf(b, " i%u", p->flow.vouched);
 	if (v->rule >= 0)
 		buf_printf(b, "; rule %s", policy->rules[v->rule].name);
 	if (v->nearest >= 0)

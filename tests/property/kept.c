@@ -145,6 +145,8 @@ int theatre_go_on(struct theatre *t, struct kept *kept, size_t count, struct err
 			(void)speak(kept[i].server, kept[i].probe.id);
 	}
 	r = theatre_settle(t, err);
+	if (r >= 0)
+		r = far_adopt(t->far, err);
 	start = mono_now();
 	while (r >= 0 && !agree && mono_ms_since(start, mono_now()) < KEPT_GRACE_MS) {
 		agree = true;

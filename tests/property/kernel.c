@@ -78,7 +78,8 @@ static int compile(struct kernel *k, const struct world *w, bool candidate, stru
 static void shape_of(struct kernel *k, const struct world *w, struct table_shape *ret)
 {
 	*ret = (struct table_shape){.table = TABLE,
-				    .queue = QUEUE_NONE,
+				    .queue = (uint8_t)nft_queue_kind(k->nft),
+				    .queue_first = PROPERTY_QUEUE,
 				    .nflog_group = NFLOG_GROUP,
 				    .unclaimed_mark = MARK_UNCLAIMED_MIN + k->epoch++ % EPOCHS,
 				    .unclaimed = w->mode == MODE_ENFORCE ? UNCLAIMED_DENY
@@ -195,9 +196,22 @@ static int send_plan(struct kernel *k, const struct world *w, const struct plan 
 	return k->applied == NULL ? nft_enforce(k->nft, &target->shape, err) : 0;
 }
 
+uint32_t kernel_unclaimed(const struct kernel *k)
+{
+	return k->applied->shape.unclaimed_mark;
+}
+
+/* The test is the agent: what it does not know of listeners does not exist. */
+void kernel_heartbeat(const struct kernel *k, bool on)
+{
+	if (on)
+		(void)nft_switch_set(k->nft, SET_AGENT_ALIVE, 3600 * MS_PER_SECOND, NULL);
+	else
+		(void)nft_switch_clear(k->nft, SET_AGENT_ALIVE, NULL);
+}
+
 static int set_switches(struct kernel *k, const struct world *w, struct err *err)
 {
-	/* The test is the agent: what it does not know of listeners does not exist. */
 	int r = nft_switch_set(k->nft, SET_AGENT_ALIVE, 3600 * MS_PER_SECOND, err);
 
 	if (r < 0)
@@ -238,6 +252,11 @@ static int change(struct kernel *k, const struct world *w, struct generation *co
 	if (r >= 0)
 		r = send_plan(k, w, plan, target, err);
 	return r;
+}
+
+const struct generation *kernel_generation(const struct kernel *k, const struct world *w)
+{
+	return world_judged_by_candidate(w) ? k->candidate : k->confirmed;
 }
 
 int kernel_apply(struct kernel *k, const struct world *w, bool fresh, unsigned mutation,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "rules/marks.h"
 
 #define ONE_IN     4
 #define OWNERS_MAX 128
@@ -20,6 +21,8 @@ const char *const mutation_names[MUTATION_COUNT] = {
 	[MUTATION_DROP_ENDS] = "receivers missing",
 	[MUTATION_DROP_UDP] = "datagram elements missing",
 	[MUTATION_TOO_MUCH] = "one port too many",
+	[MUTATION_NOT_ASKED] = "nobody is asked",
+	[MUTATION_UNVOUCHED] = "who was vouched for finds nothing open",
 };
 
 static bool in_range(const struct set_items *s, unsigned first, unsigned last)
@@ -115,6 +118,28 @@ static void exchange_pairs(struct set_items *s)
 	}
 }
 
+static void accept_what_asks(struct set_items *s)
+{
+	size_t stride = set_stride(s->ref.kind), at = set_value_offset(s->ref.kind);
+
+	for (size_t i = 0; i < s->count; i++)
+		if (s->bytes[i * stride + at] == LIVE_ASK)
+			s->bytes[i * stride + at] = LIVE_ACCEPT;
+}
+
+static void drop_vouched(struct set_items *s)
+{
+	size_t stride = set_stride(s->ref.kind), kept = 0;
+	uint32_t mark;
+
+	for (size_t i = 0; i < s->count; i++) {
+		memcpy(&mark, s->bytes + i * stride, sizeof(mark));
+		if ((mark & MARK_NOT_VOUCHED) != MARK_VOUCHED)
+			memmove(s->bytes + kept++ * stride, s->bytes + i * stride, stride);
+	}
+	s->count = kept;
+}
+
 static int mutate_set(struct set_items *s, enum mutation mutation, struct rng *rng)
 {
 	unsigned kind = s->ref.kind;
@@ -158,6 +183,14 @@ static int mutate_set(struct set_items *s, enum mutation mutation, struct rng *r
 		break;
 	case MUTATION_TOO_MUCH:
 		return is_ports(s) ? widen(s) : 0;
+	case MUTATION_NOT_ASKED:
+		if (kind == SET_LIVE)
+			accept_what_asks(s);
+		break;
+	case MUTATION_UNVOUCHED:
+		if (kind == SET_LIVE || kind == SET_LIVE_UDP)
+			drop_vouched(s);
+		break;
 	case MUTATION_NONE:
 	case MUTATION_COUNT:
 		break;

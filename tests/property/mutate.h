@@ -18,7 +18,9 @@ enum mutation {
 	MUTATION_WRONG_OWNER,   /* processes have each other's identity */
 	MUTATION_DROP_ENDS,
 	MUTATION_DROP_UDP,
-	MUTATION_TOO_MUCH, /* one port more than permitted */
+	MUTATION_TOO_MUCH,  /* one port more than permitted */
+	MUTATION_NOT_ASKED, /* what asks accepts instead */
+	MUTATION_UNVOUCHED, /* nothing is open for who was vouched for */
 	MUTATION_COUNT,
 };
 

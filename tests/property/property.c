@@ -16,6 +16,7 @@
 
 #define FLOWS_PER_ROUND 50
 #define FRESH_PERCENT   30
+#define TIGHTEN_PERCENT 40
 #define FAILURES_SHOWN  5
 #define AUDIT_EVERY     5
 
@@ -31,6 +32,7 @@ struct run {
 	struct stage stage;
 	struct theatre *theatre;
 	struct kernel *kernel;
+	struct far *far;
 	struct world world;
 	struct rng rng;
 	struct kept kept[KEPT_MAX];
@@ -111,6 +113,14 @@ static void show_world(const struct world *w)
 		buf_printf(&b, "# quarantined: %s keep %s\n", w->overlay.quarantined[i].identity,
 			   w->overlay.quarantined[i].keep == NULL ? "nothing"
 								  : w->overlay.quarantined[i].keep);
+	for (size_t i = 0; i < w->overlay.grant_count; i++)
+		buf_printf(&b, "# granted: %s %s > %s, %lld s\n", w->grants[i].rule,
+			   w->grants[i].from, w->grants[i].to,
+			   (long long)(w->grants[i].until.s - w->now.s));
+	buf_printf(&b, "# mapping %s\n",
+		   w->stale == 0  ? "does not grow old"
+		   : w->stale > 0 ? "grows old later"
+				  : "is too old");
 	fputs(b.data, stdout);
 }
 
@@ -147,6 +157,8 @@ static int go_on(struct run *run, struct err *err)
 			kept_drop(&run->kept[i], &one);
 	}
 	run->kept_count = n;
+	far_expect(run->far, &run->world, NULL, 0);
+	far_expect_kept(run->far, &run->world, run->kept, n);
 	r = theatre_go_on(run->theatre, run->kept, n, err);
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		const struct probe *p = &run->kept[i].probe;
@@ -175,13 +187,28 @@ static int new_flows(struct run *run, struct err *err)
 		else
 			run->skipped++;
 	}
+	far_expect(run->far, &run->world, probes, count);
+	far_expect_kept(run->far, &run->world, run->kept, run->kept_count);
 	r = theatre_play(run->theatre, &run->stage, probes, count, err);
 	for (size_t i = 0; i < count && r >= 0; i++)
 		judge(run, &probes[i], probes[i].seen == probes[i].expected);
 	if (r >= 0)
 		theatre_keep(run->theatre, probes, count, run->kept, &run->kept_count);
+	far_expect(run->far, &run->world, NULL, 0);
 	theatre_clear(run->theatre, probes, count);
 	return r;
+}
+
+static int rule_of(const struct run *run, const struct kept *kept)
+{
+	const struct policy *p = run->world.policies[world_judged_by_candidate(&run->world)];
+	int rule = kept->probe.verdict.rule, id = 0;
+
+	if (rule < 0 || (size_t)rule >= p->rule_count)
+		return -1;
+	for (const char *c = p->rules[rule].name + 1; *c >= '0' && *c <= '9'; c++)
+		id = 10 * id + *c - '0';
+	return id;
 }
 
 static int one_round(struct run *run, struct err *err)
@@ -190,6 +217,9 @@ static int one_round(struct run *run, struct err *err)
 	uint64_t before = run->disagreed;
 	int r;
 
+	run->world.tighten = -1;
+	if (run->kept_count > 0 && chance(&run->rng, TIGHTEN_PERCENT))
+		run->world.tighten = rule_of(run, &run->kept[draw(&run->rng, run->kept_count)]);
 	if (fresh)
 		world_draw(&run->world, &run->rng, &run->stage);
 	else
@@ -219,6 +249,8 @@ static int one_round(struct run *run, struct err *err)
 /* 0 = as wanted: all agree, or a mutation was noticed. */
 static int conclude(const struct run *run)
 {
+	struct far_tally t = far_tally(run->far);
+
 	if (arg.mutate != 0) {
 		bool caught = run->disagreed > 0;
 
@@ -234,6 +266,9 @@ static int conclude(const struct run *run)
 	       (unsigned long)run->allowed, (unsigned long)run->by_rule,
 	       (unsigned long)run->gone_on, (unsigned long)run->recut, (unsigned long)run->skipped,
 	       (unsigned long)run->disagreed, (unsigned long)arg.seed);
+	printf("# asked: %lu vouched for, %lu refused, %lu unavailable, %lu adopted, %lu unknown\n",
+	       (unsigned long)t.vouched, (unsigned long)t.refused, (unsigned long)t.unavailable,
+	       (unsigned long)t.adopted, (unsigned long)t.lost);
 	return run->disagreed == 0 ? 0 : 1;
 }
 
@@ -242,9 +277,11 @@ static int play(struct run *run, struct err *err)
 	int r = stage_open(&run->stage, &arg.names, err);
 
 	if (r >= 0)
-		r = theatre_open(&run->stage, &run->theatre, err);
-	if (r >= 0)
 		r = kernel_open(&run->kernel, err);
+	if (r >= 0)
+		r = far_open(run->kernel, &run->far, err);
+	if (r >= 0)
+		r = theatre_open(&run->stage, run->far, &run->theatre, err);
 	while (r >= 0 && run->decided < arg.decisions && (arg.mutate == 0 || run->disagreed == 0)) {
 		r = one_round(run, err);
 		run->round++;
@@ -282,10 +319,12 @@ int main(int argc, char **argv)
 	if (r < 0)
 		printf("not ok run: round %u (--seed %lu): %s\n", run.round - 1,
 		       (unsigned long)arg.seed, err.text);
+	r = r < 0 ? 1 : conclude(&run);
 	kept_drop(run.kept, &run.kept_count);
-	kernel_close(run.kernel);
 	theatre_close(run.theatre);
+	far_close(run.far);
+	kernel_close(run.kernel);
 	world_done(&run.world);
 	stage_close(&run.stage);
-	return r < 0 ? 1 : conclude(&run);
+	return r;
 }

@@ -13,6 +13,7 @@
  *   world.c   the same as structs for compiler and oracle
  *   kernel.c  into the kernel: compile, difference, netlink; mutate.c damages it on purpose
  *   flow.c    flows, and what the oracle expects of them
+ *   far.c     far hosts that vouch, refuse, or say nothing
  *   theatre.c flows to packets, packets to observations
  */
 #pragma once
@@ -104,6 +105,7 @@ extern const size_t port_count;
 #define HOST_WORKLOADS_MAX 64
 #define PEERS_MAX          32
 #define OVERLAY_MAX        3
+#define GRANTS_MAX         6
 #define ESSENTIALS_N       4
 #define NODE_TEXTS         4 /* variants of `nodes:` */
 #define HERE               "h-0"
@@ -114,6 +116,8 @@ struct model_identity {
 	const char *placement; /* a pattern or NULL */
 	bool observe, vendor;
 	enum deny_answer deny_out, deny_in;
+	enum assurance floor;
+	bool unmeasured; /* what runs here as this identity is not approved */
 };
 
 struct model_rule {
@@ -123,7 +127,9 @@ struct model_rule {
 	size_t service_count;
 	int expires; /* 0 = never, hours from now (may be past) */
 	int window;  /* 0 = none, 1 = open now, -1 = closed now */
-	bool observe, open_on_clock_loss;
+	bool observe, open_on_clock_loss, grantable, ends_stale;
+	enum assurance assurance;
+	bool callee, open_unavailable;
 };
 
 struct model {
@@ -150,7 +156,9 @@ struct world {
 	bool clock_trusted;
 	bool steady; /* since the round before only rules, overlay and mode have changed */
 	struct wall now;
+	int stale; /* 0 = the mapping does not grow old, 1 = later, -1 = it is too old now */
 	unsigned next_rule;
+	int tighten; /* rule (by id) that shall begin to ask; -1 = none */
 
 	struct model_workload workloads[WORKLOADS_MAX];
 	size_t workload_count;
@@ -177,6 +185,9 @@ struct world {
 	struct overlay_revoked revoked[OVERLAY_MAX];
 	struct overlay_quarantine quarantined[OVERLAY_MAX];
 	char overlay_names[2 * OVERLAY_MAX][64];
+	struct overlay_grant grants[GRANTS_MAX];
+	char grant_rules[GRANTS_MAX][8];
+	const char *unmeasured[IDENTITIES_MAX + 1];
 	struct essentials essentials;
 	struct essential essential[ESSENTIALS_N];
 };
@@ -217,8 +228,30 @@ bool probe_draw(struct probe *p, struct rng *r, const struct world *w, const str
 		struct err *err);
 void probe_format(const struct probe *p, const struct world *w, struct buf *b);
 
+/* --- far hosts ------------------------------------------------------------------------------- */
+
+#define PROPERTY_QUEUE 7190 /* and the two after it */
+
+struct kernel; /* what was applied, and the numbers */
+struct kept;
+struct far;
+int far_open(const struct kernel *k, struct far **ret, struct err *err);
+void far_close(struct far *f);
+/* Flows that may be asked about: borrowed until the next call. */
+void far_expect(struct far *f, const struct world *w, const struct probe *probes, size_t count);
+void far_expect_kept(struct far *f, const struct world *w, struct kept *kept, size_t count);
+bool far_pump(struct far *f);
+/* Asks about kept flows that run on a number that asks. */
+int far_adopt(struct far *f, struct err *err);
+struct far_tally {
+	uint64_t vouched, refused, unavailable, adopted, lost;
+};
+struct far_tally far_tally(const struct far *f);
+
+/* --- packets --------------------------------------------------------------------------------- */
+
 struct theatre; /* sockets that listen */
-int theatre_open(const struct stage *s, struct theatre **ret, struct err *err);
+int theatre_open(const struct stage *s, struct far *far, struct theatre **ret, struct err *err);
 void theatre_close(struct theatre *t);
 /* Listeners of the round, here. */
 int theatre_listen(struct theatre *t, const struct world *w, const struct stage *s,
@@ -251,8 +284,11 @@ bool probe_again(struct probe *p, const struct world *w, struct err *err);
 
 /* --- the kernel ------------------------------------------------------------------------------ */
 
-struct kernel; /* what was applied, and the numbers */
-
+/* The generation that judges now. */
+const struct generation *kernel_generation(const struct kernel *k, const struct world *w);
+/* The mark of flows that are nobody's. */
+uint32_t kernel_unclaimed(const struct kernel *k);
+void kernel_heartbeat(const struct kernel *k, bool on);
 int kernel_open(struct kernel **ret, struct err *err);
 void kernel_close(struct kernel *k);
 /* fresh: the table goes first. mutation: 0 = none. */

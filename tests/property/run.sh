@@ -102,7 +102,7 @@ failed=0
 # something is printed, and PROPERTY_SEED replays it.
 property --seed "${PROPERTY_SEED:-1}" --decisions 2000 || failed=1
 [ -z "${PROPERTY_FRESH:-}" ] || property --seed 0 --decisions 500 || failed=1
-for mutation in 1 2 3 4 5 6 7 8 9 10; do
+for mutation in 1 2 3 4 5 6 7 8 9 10 11 12; do
 	property --seed "${PROPERTY_SEED:-1}" --decisions 5000 --mutate $mutation || failed=1
 done
 exit $failed

@@ -28,6 +28,9 @@ static void identity_text(struct buf *b, size_t i, const struct model_identity *
 		buf_printf(b, ", placement: {nodes: [\"%s\"]}", id->placement);
 	if (id->observe)
 		buf_puts(b, ", mode: observe");
+	if (id->floor != ASSURANCE_DEFAULT)
+		buf_printf(b, ", min_assurance: %s", assurance_name(id->floor));
+	buf_printf(b, ", reference: [\"%064zx\"]", i + 1);
 	if (id->deny_out != DENY_DEFAULT)
 		buf_printf(b, ", deny_out: %s", answer_text(id->deny_out));
 	if (id->deny_in != DENY_DEFAULT)
@@ -81,6 +84,16 @@ static void rule_text(struct buf *b, const struct model_rule *rule, struct wall 
 		buf_puts(b, ", mode: observe");
 	if (rule->open_on_clock_loss)
 		buf_puts(b, ", on_clock_loss: open");
+	if (rule->grantable)
+		buf_puts(b, ", grantable: {max: 8h}");
+	if (rule->ends_stale)
+		buf_puts(b, ", on_stale: end");
+	if (rule->assurance != ASSURANCE_MAPPED)
+		buf_printf(b, ", assurance: %s", assurance_name(rule->assurance));
+	if (rule->callee)
+		buf_puts(b, ", callee: attested");
+	if (rule->open_unavailable)
+		buf_puts(b, ", on_unavailable: allow");
 	buf_puts(b, "}\n");
 }
 

@@ -130,14 +130,14 @@ static int sentinel_open(struct theatre *t, const struct stage *s, struct err *e
 	return 0;
 }
 
-int theatre_open(const struct stage *s, struct theatre **ret, struct err *err)
+int theatre_open(const struct stage *s, struct far *far, struct theatre **ret, struct err *err)
 {
 	struct theatre *t = mem_calloc(1, sizeof(*t));
 	int r = 0;
 
 	if (t == NULL)
 		return err_set(err, ENOMEM, "out of memory");
-	*t = (struct theatre){.sentinel = -1, .next_id = 1, .next_sport = SPORT_FIRST};
+	*t = (struct theatre){.far = far, .sentinel = -1, .next_id = 1, .next_sport = SPORT_FIRST};
 	for (int h = HOST_B; h < HOST_COUNT && r >= 0; h++) {
 		for (size_t i = 0; i < port_count && r >= 0; i++) {
 			r = receivers_add(t, &s->others[h], true, ports[i], false, err);
@@ -211,6 +211,8 @@ void theatre_pump(struct theatre *t, int timeout_ms)
 {
 	struct pollfd p[RECEIVERS_MAX];
 
+	if (far_pump(t->far))
+		timeout_ms = 0;
 	for (size_t i = 0; i < t->count; i++)
 		p[i] = (struct pollfd){.fd = t->receivers[i].tcp ? -1 : t->receivers[i].fd,
 				       .events = POLLIN};
@@ -373,8 +375,11 @@ int theatre_settle(struct theatre *t, struct err *err)
 {
 	int r = 0;
 
-	for (int i = 0; i < SENTINEL_TRIPS && r >= 0; i++)
-		r = sentinel_trip(t, err);
+	/* What was held goes on its way when it is answered, and may be asked about again. */
+	do {
+		for (int i = 0; i < SENTINEL_TRIPS && r >= 0; i++)
+			r = sentinel_trip(t, err);
+	} while (r >= 0 && far_pump(t->far));
 	return r;
 }
 

@@ -23,6 +23,7 @@ struct theatre {
 	struct ear receivers[RECEIVERS_MAX];
 	size_t count;
 	int sentinel;
+	struct far *far; /* borrowed */
 	uint32_t next_id;
 	uint16_t next_sport;
 };

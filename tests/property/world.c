@@ -12,10 +12,13 @@
 #define PAST_S                                                                                     \
 	(2 * 3600) /* policies were written two hours ago, when none of their rules had ended */
 
+/* Longer than a run takes. */
+#define STALE_LATER_S 7200
+
 static int parse_policy(const struct model *m, struct wall now, struct policy **ret,
 			struct err *err)
 {
-	const struct policy_features features = {.attested = false};
+	const struct policy_features features = {.attested = true};
 	CLEANUP(policy_freep) struct policy *p = policy_new();
 	CLEANUP(buf_done) struct buf text;
 	char pos[POS_TEXT_MAX];
@@ -190,6 +193,10 @@ int world_build(struct world *w, const struct stage *s, struct err *err)
 	if (r < 0)
 		return r;
 	build_host(w, s);
+	memset(w->unmeasured, 0, sizeof(w->unmeasured));
+	for (size_t i = 0, n = 0; i < w->model.identity_count; i++)
+		if (w->model.identities[i].unmeasured)
+			w->unmeasured[n++] = identity_paths[i];
 	return 0;
 }
 
@@ -215,5 +222,8 @@ void world_input(const struct world *w, bool candidate, struct compile_input *re
 				      .address_count = w->host.address_count,
 				      .now = w->now,
 				      .clock_trusted = w->clock_trusted,
+				      .unmeasured = w->unmeasured,
 				      .local_time = zone_local_time()};
+	if (w->stale != 0)
+		ret->stale_end.s = w->now.s + (w->stale > 0 ? STALE_LATER_S : 0);
 }

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The way to the controller is essential, for the courier's unit alone: open in mode enforce before
+# any policy is there, listed, and closed to everybody else. A name is looked up beside the agent.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-documents.sh"
+
+host_add pay-1 11
+host_add ctl 9
+keys_make
+CTL=${ADDR4[ctl]}
+controller_config() { # HOST URL
+	agent_config "$1" enforce
+	sed -i "s|^source:.*|source: {controller: {url: \"$2\"}}|" "$WORK/$1/agent.yaml"
+	trust_lines >>"$WORK/$1/agent.yaml"
+	echo "svid: {cert: $WORK/svid.pem, key: $WORK/svid.key, bundle: $WORK/bundle.pem}" \
+		>>"$WORK/$1/agent.yaml"
+}
+serve controller ctl bailiwick-controller.service 8443
+serve other ctl other.service 8444
+
+controller_config pay-1 "https://$CTL:8443"
+agent_start pay-1
+unit_dir pay-1 bailiwick-courier.service >"$WORK/unit"
+pause 0.5
+connects "the courier reaches the controller" pay-1 bailiwick-courier.service "$CTL" 8443
+refused "no other port of it" pay-1 bailiwick-courier.service "$CTL" 8444
+refused "no other unit does" pay-1 backup.service "$CTL" 8443
+refused "nor does the agent itself" pay-1 bailiwickd.service "$CTL" 8443
+like "it is listed as an essential" \
+	"$(bw_json pay-1 '.conduits[] | "\(.essential) \(.to.identity // .to.name // "") \(.service)"' conduits)" \
+	'true .*tcp/8443'
+expect "and cannot be revoked" 1 bw pay-1 revoke conduit \
+	"$(bw_json pay-1 '[.conduits[] | select(.service == "tcp/8443")][0].conduit' conduits)" --reason test
+like "status says that nobody answers" "$(bw pay-1 status)" "controller $CTL not reached"
+agent_stop pay-1
+
+# ------------------------------------------------------------------------------------- a name
+controller_config pay-1 "https://localhost:8443"
+serve local pay-1 local.service 8443 127.0.0.1
+agent_start pay-1
+opened() {
+	run pay-1 bailiwick-courier.service traffic tcp-client 127.0.0.1 8443 --timeout $PATIENCE
+}
+check "a name is looked up, and its address opened" wait_for 10 opened
+same "and kept" "$(jq -r .name "$WORK/pay-1/state/controller.json")" localhost
+refused "the address of before is closed" pay-1 bailiwick-courier.service "$CTL" 8443
+helper=$(pgrep -P "${PID[agent-pay-1]}")
+like "the process that looks up holds no capability" "$(cat "/proc/$helper/status")" \
+	'CapEff:[[:space:]]0000000000000000'
+kill -KILL "$helper"
+pause 1.2
+check "without it the address stays" opened
+check "and the agent lives" bw pay-1 status
+agent_stop pay-1 KILL
+controller_config pay-1 "https://localhost:8443"
+agent_start pay-1
+check "after a restart it is open at once" opened
+helper=$(pgrep -P "${PID[agent-pay-1]}")
+agent_stop pay-1 KILL
+check "it ends with the agent" wait_for 15 test ! -d "/proc/$helper"
+finish_tests
