@@ -37,16 +37,20 @@ static void neighbours(struct builder *b)
 }
 
 /*
- * The ICMP error of a rejected datagram quotes a flow that conntrack does not know, so the error is
- * INVALID. Only the kernel's own are let out: no file, no uid.
+ * The kernel's own refusal of a datagram ends at the socket that sent it, and is no packet to be
+ * judged: it carries the mark of the flow it quotes, which is the refused one's, or quotes what
+ * conntrack does not know. Out go only the kernel's own (no file, no uid), whose flow was judged;
+ * on loopback nothing comes in that did not go out. Asked who owns them, a rule ends (meta skuid
+ * knows no socket), so those that have an owner are turned back.
  */
-static void untracked_out(struct builder *b)
+static void kernel_errors(struct builder *b)
 {
-	CHAIN(b, "untracked_out");
-	RULE(b, table_plain(STMT_HAS_UID), go("deny_untracked"));
+	CHAIN(b, "errors");
 	RULE(b, table_value(STMT_ICMP_TYPE, ICMP_DEST_UNREACH), accept_it());
 	RULE(b, table_value(STMT_ICMPV6_TYPE, ICMP6_DST_UNREACH), accept_it());
-	RULE(b, go("deny_untracked"));
+	CHAIN(b, "errors_out");
+	RULE(b, table_plain(STMT_HAS_UID), back());
+	RULE(b, jump("errors"));
 }
 
 /* --- first packets --------------------------------------------------------------------------- */
@@ -338,7 +342,7 @@ static void slow_out(struct builder *b)
 	RULE(b, go("back_out"));
 	CHAIN(b, "slow_out");
 	RULE(b, jump("neighbours"));
-	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("untracked_out"));
+	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), go("deny_untracked"));
 	RULE(b, proto_is(IPPROTO_UDP), mark_in(SET_PENDING), has_verdict(), go("answered"));
 	/*
 	 * A SYN|ACK belongs to a half-open socket, which nft_socket does not look into. Without a
@@ -382,6 +386,10 @@ static void datagram_chain(struct builder *b, bool in)
 	const char *slow = in ? "slow_in" : "slow_out";
 
 	CHAIN(b, in ? "other_in" : "other_out");
+	if (in)
+		RULE(b, table_plain(STMT_IIF_LO), jump("errors"));
+	else
+		RULE(b, jump("errors_out"));
 	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), jump("%s", slow));
 	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
 	RULE(b, mark_is(0), jump("%s", slow));
@@ -423,7 +431,7 @@ static void base(struct builder *b, bool in)
 void table_paths(struct builder *b)
 {
 	neighbours(b);
-	untracked_out(b);
+	kernel_errors(b);
 	classify_out(b);
 	classify_in(b);
 	first_chain(b, "first_out", "essential_out", "classify_out");

@@ -268,13 +268,18 @@ struct counts {
 	uint32_t sent;
 	uint32_t answered;
 	uint32_t errors;
-	int error; /* the last errno */
+	int first; /* errno */
+	int other; /* the last one that was another */
+	int error; /* the last one */
 };
 
 static void counts_error(struct counts *c)
 {
-	c->errors++;
 	c->error = errno;
+	if (c->errors++ == 0)
+		c->first = c->error;
+	if (c->error != c->first)
+		c->other = c->error;
 }
 
 /*
@@ -320,8 +325,12 @@ static int counts_tell(const struct counts *c)
 {
 	int r = counts_exit(c);
 
-	printf("%s: sent %u answered %u errors %u%s%s\n", exit_word(r), c->sent, c->answered,
-	       c->errors, c->errors > 0 ? " " : "", c->errors > 0 ? strerror(c->error) : "");
+	printf("%s: sent %u answered %u errors %u", exit_word(r), c->sent, c->answered, c->errors);
+	if (c->errors > 0)
+		printf(" %s", strerror(c->first));
+	if (c->other)
+		printf(" and %s", strerror(c->other));
+	printf("\n");
 	return r;
 }
 
