@@ -104,7 +104,7 @@ static int receive_fd(int from)
 	return fd;
 }
 
-/* Ends when who took it does. */
+/* Ends when who took it does, who goes on when it is the only one to hold it. */
 static int give(const struct endpoint *to, const char *path)
 {
 	int fd = tcp_socket(to), taker;
@@ -120,6 +120,7 @@ static int give(const struct endpoint *to, const char *path)
 		tool_die(EXIT_BROKEN, "accept: %s", strerror(errno));
 	send_fd(taker, fd);
 	(void)close(fd);
+	(void)shutdown(taker, SHUT_WR);
 	(void)!recv(taker, &x, 1, 0);
 	return EXIT_AS_ASKED;
 }
@@ -127,11 +128,14 @@ static int give(const struct endpoint *to, const char *path)
 static int take(const struct endpoint *to, const char *path)
 {
 	struct sockaddr_un sa;
-	int there = unix_socket(path, &sa);
+	int there = unix_socket(path, &sa), fd;
+	char x;
 
 	if (connect(there, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		tool_die(EXIT_BROKEN, "connect to %s: %s", path, strerror(errno));
-	return connect_it(receive_fd(there), to);
+	fd = receive_fd(there);
+	(void)!recv(there, &x, 1, 0);
+	return connect_it(fd, to);
 }
 
 static int wait_and_connect(const struct endpoint *to)
