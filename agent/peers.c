@@ -17,9 +17,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define HANDSHAKE_MS           5000
+#define HANDSHAKE_MS           2000 /* who asks waits for PEERS_CONNECT_MS */
 #define HANDSHAKES_MAX         256
 #define HANDSHAKES_PER_ADDRESS 16
+#define STRANGERS_MAX          32
 #define MS_PER_S               1000
 #define REFUSED_LOG_MS         10000
 #define KEPT_FILE              "peers.json"
@@ -262,7 +263,7 @@ void peers_view_changed(struct peers *p)
 	struct map *nodes = NULL;
 
 	peers_tls_refresh(p);
-	if (map_view(v, &nodes) < 0)
+	if (admit_view(p) < 0 || map_view(v, &nodes) < 0)
 		return; /* again in a second */
 	for (struct peer *n = p->first_node; n; n = n->next)
 		follow_view(p, n, nodes);
@@ -461,6 +462,7 @@ void peers_tick(struct peers *p)
 	if (++p->seconds % KEEP_S == 0) {
 		keep(p);
 		forget(p);
+		admit_forget(p);
 	}
 }
 
@@ -481,10 +483,12 @@ int peers_open(struct agent *a, struct peers **ret, struct err *err)
 					  .streams_max = PEERS_STREAMS_MAX,
 					  .handshakes_max = HANDSHAKES_MAX,
 					  .handshakes_per_address = HANDSHAKES_PER_ADDRESS,
+					  .strangers_max = STRANGERS_MAX,
 					  .answers_per_s = PEERS_ANSWERS_PER_S,
 					  .frames_per_s = PEERS_FRAMES_PER_S};
 	p->nodes = map_new(PEERS_KNOWN_MAX, peer_free);
-	r = p->nodes ? ask_open(p) : -ENOMEM;
+	p->askers = map_new(PEERS_KNOWN_MAX, free);
+	r = p->nodes && p->askers ? ask_open(p) : -ENOMEM;
 	if (r >= 0)
 		r = sd_event_add_defer(a->event, &p->after, on_after, p);
 	if (r >= 0)
@@ -529,6 +533,7 @@ void peers_free(struct peers *p)
 	for (size_t i = 0; i < p->inherited_count; i++)
 		closep(&p->inherited[i]);
 	peers_tls_done(p);
+	admit_done(p);
 	map_free(p->nodes);
 	free(p->kept);
 	free(p);

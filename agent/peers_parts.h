@@ -7,6 +7,7 @@
  *	peers_stream.c  one stream: connection, handshake, bytes
  *	peers_frames.c  frames of an open stream
  *	peers_serve.c   listening, accepting, answering
+ *	peers_admit.c   who may cost a handshake, and what a node that asks has used up
  *	peers_status.c  what people see
  *	peers_tls.c     contexts and who may be at the other end
  *
@@ -35,11 +36,21 @@
 #define PEERS_BACKOFF_FIRST  100                           /* ms, full jitter */
 #define PEERS_BACKOFF_LAST   5000
 #define PEERS_DETAIL_MAX     256
-#define PEERS_THOUSAND       1000
 #define PEERS_FRAMES_PER_S   200000 /* of a kind that costs nothing: above is no peer */
 #define PEERS_STREAMS_A_NODE 4      /* of one that asks: it needs one, and another in its place */
 #define PEERS_READS_A_TURN   16     /* records, or one record's worth of bytes */
 #define PEERS_TLS_MESSAGES   64     /* behind the handshake, in a stream's life; ours sends none */
+
+/* Handshakes of those who connect here: in a second, and so many at once before that counts. */
+#define PEERS_ADDRESS_PER_S   4 /* from one address of a node of the view */
+#define PEERS_ADDRESS_BURST   32
+#define PEERS_NODE_PER_S      2 /* of one certificate: these its address does not pay for */
+#define PEERS_NODE_BURST      16
+#define PEERS_STRANGER_PER_S  4 /* from one other address */
+#define PEERS_STRANGER_BURST  8
+#define PEERS_STRANGERS_PER_S 32 /* from all of those */
+#define PEERS_STRANGERS_BURST 64
+#define PEERS_STRANGER_SLOTS  256 /* by hash: two addresses may share one */
 
 /* Numbers of GOAWAY and ERROR. */
 enum peer_notice_code {
@@ -52,6 +63,28 @@ enum peer_notice_code {
 };
 
 enum stream_state { STREAM_CONNECTING, STREAM_HANDSHAKE, STREAM_OPEN, STREAM_CLOSED };
+
+/*
+ * So many in a second, and a burst. What was taken is kept as the moment at which it will have come
+ * back: all zero is full.
+ */
+struct bucket {
+	int64_t full_ns;
+};
+
+/* An address of a node of the view, and what came from there. */
+struct admit_address {
+	struct addr address;
+	struct bucket handshakes;
+};
+
+/* A node that asks here, over whatever streams. */
+struct asker {
+	struct asker *next;
+	char node[NODE_NAME_MAX];
+	uint32_t stream_count;
+	struct bucket handshakes, answers;
+};
 
 struct question_link {
 	struct question_link *next, *previous;
@@ -103,6 +136,7 @@ struct served {
 struct stream {
 	struct peers *peers;
 	struct peer *peer;              /* whom we ask; NULL: we are asked */
+	struct asker *asker;            /* by whom, when it is open */
 	struct stream *next, *previous; /* of its direction, the one used last first */
 	enum stream_state state;
 	int fd;
@@ -113,6 +147,7 @@ struct stream {
 
 	bool greeted;  /* their HELLO has come */
 	bool draining; /* no further questions; closed with the last answer */
+	bool stranger; /* until it is open: from no address of a node, or beyond that one's share */
 	bool told;     /* GOAWAY was sent */
 	bool dirty, paused;
 	bool unread; /* OpenSSL has bytes of it that the next turn of the loop reads */
@@ -133,8 +168,6 @@ struct stream {
 
 	struct served *served;
 	uint32_t served_count;
-	int64_t allowance; /* answers, in thousandths */
-	struct mono refilled;
 	uint32_t tls_messages; /* behind the handshake */
 	uint32_t frames;       /* in this second: */
 	int64_t frames_s;
@@ -143,12 +176,13 @@ struct stream {
 struct stream_list {
 	struct stream *first, *last;
 	uint32_t count, open, handshakes;
+	uint32_t strangers; /* of the handshakes */
 };
 
 /* Tests make time limits longer or shorter. */
 struct peers_limits {
 	uint32_t connect_ms, handshake_ms, break_ms, break_window_ms, streams_max;
-	uint32_t handshakes_max, handshakes_per_address;
+	uint32_t handshakes_max, handshakes_per_address, strangers_max;
 	uint32_t answers_per_s, frames_per_s;
 };
 
@@ -194,6 +228,12 @@ struct peers {
 	size_t heap_cap, heap_count;
 	sd_event_source *timer;
 	int64_t timer_ns; /* when it goes off; 0: off */
+
+	struct admit_address *addresses; /* sorted */
+	size_t address_count;
+	struct bucket strangers, stranger[PEERS_STRANGER_SLOTS];
+	struct map *askers; /* struct asker by name */
+	struct asker *first_asker;
 
 	struct peers_listener listeners[PEERS_LISTEN_MAX];
 	size_t listener_count;
@@ -295,3 +335,20 @@ void serve_stream_down(struct stream *s);
 void serve_opened(struct stream *s);
 /* A handshake has ended one way or the other: there is room for another. */
 void serve_room(struct peers *p);
+
+/* --- peers_admit.c */
+bool bucket_take(struct bucket *b, uint32_t per_s, uint32_t burst, struct mono now);
+/* After another view: its nodes' addresses. -ENOMEM: those of before stay. */
+int admit_view(struct peers *p);
+void admit_done(struct peers *p);
+/* NULL: a stranger's. */
+struct admit_address *admit_find(struct peers *p, const struct addr *a);
+/* Sorts out who has connected. */
+void admit_accepted(struct stream *s);
+/* Whether the other end, who has begun to speak, may have a handshake now. */
+bool admit_handshake(struct stream *s);
+/* It has shown who it is. False: no memory. */
+bool admit_opened(struct stream *s);
+void admit_closed(struct stream *s);
+/* Nothing is remembered of who has gone, and would be served like anybody else. */
+void admit_forget(struct peers *p);

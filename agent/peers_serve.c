@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The side that is asked. Who connects is known only behind the handshake, which costs a
- * millisecond: handshakes are few at a time, fewer from one address, and end soon; those that come
- * above wait in the kernel's queue.
+ * The side that is asked. Who connects is known only behind the handshake: handshakes are few at a
+ * time, fewer from one address, fewer still from addresses that are no node's, and end soon. Who
+ * says nothing makes room for the next; where all are in the middle of it, those of nodes that come
+ * above wait in the kernel's queue. What they cost in time: agent/peers_admit.c.
  */
 #include "agent/attest_port.h"
 #include "agent/peers_parts.h"
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,20 +56,12 @@ static void on_answer(void *ticket, const struct peer_answer *answer)
 	served_free(v);
 }
 
+/* A node has so many, over whatever streams. */
 static bool within_rate(struct stream *s)
 {
-	struct mono now = mono_now();
-	int64_t rate = s->peers->limits.answers_per_s;
-	int64_t most = rate * PEERS_THOUSAND;
+	uint32_t rate = s->peers->limits.answers_per_s;
 
-	s->allowance += (now.ns - s->refilled.ns) / 1000 * rate / PEERS_THOUSAND;
-	if (s->allowance > most)
-		s->allowance = most;
-	s->refilled = now;
-	if (s->allowance < PEERS_THOUSAND)
-		return false;
-	s->allowance -= PEERS_THOUSAND;
-	return true;
+	return bucket_take(&s->asker->answers, rate, rate, mono_now());
 }
 
 void serve_query(struct stream *s, uint64_t id, const struct peer_query *query)
@@ -114,28 +106,52 @@ void serve_stream_down(struct stream *s)
 
 static bool is_silent(const struct stream *s)
 {
-	return SSL_get_state(s->ssl) == TLS_ST_BEFORE;
+	return !s->ssl;
 }
 
-/*
- * Any process of a host may connect from its address, and must not keep its agent out by
- * connections on which it says nothing: the newest is let in, and the one that has been silent
- * longest goes, or the oldest.
- */
-static void end_handshake_of(struct peers *p, const struct addr *address)
+/* Handshakes from one address, or (NULL) those of strangers or of others. */
+struct crowd {
+	const struct addr *address;
+	bool strangers;
+};
+
+static bool belongs(const struct crowd *c, const struct stream *s)
+{
+	return s->state == STREAM_HANDSHAKE &&
+	       (c->address ? addr_eq(c->address, &s->address) : s->stranger == c->strangers);
+}
+
+/* The one that has been silent longest, or the oldest. */
+static struct stream *longest_of(const struct peers *p, const struct crowd *c, uint32_t *ret_count)
 {
 	struct stream *longest = NULL;
-	uint32_t count = 0;
 
+	*ret_count = 0;
 	for (struct stream *s = p->serving.first; s; s = s->next) {
-		if (s->state != STREAM_HANDSHAKE || !addr_eq(&s->address, address))
+		if (!belongs(c, s))
 			continue;
 		/* The list is in the order in which they came, the oldest last. */
 		if (!longest || is_silent(s) || !is_silent(longest))
 			longest = s;
-		count++;
+		++*ret_count;
 	}
-	if (count < p->limits.handshakes_per_address)
+	return longest;
+}
+
+/*
+ * Any process of a host may connect from its address, and must not keep its agent out by
+ * connections on which it says nothing: the newest is let in, and another goes. The same among all
+ * strangers.
+ */
+static void end_handshake_of(struct peers *p, const struct crowd *c, uint32_t max)
+{
+	struct stream *longest;
+	uint32_t count;
+
+	if (p->serving.handshakes < max)
+		return;
+	longest = longest_of(p, c, &count);
+	if (count < max)
 		return;
 	p->counters.refused_streams++;
 	stream_close(longest, NULL);
@@ -149,10 +165,33 @@ static void set_accepting(struct peers *p, bool on)
 						  on ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
+/* Strangers take no room of nodes. */
+static bool has_room(const struct peers *p)
+{
+	return p->serving.handshakes - p->serving.strangers < p->limits.handshakes_max;
+}
+
 void serve_room(struct peers *p)
 {
-	if (p->accept_paused && p->serving.handshakes < p->limits.handshakes_max)
+	if (p->accept_paused && has_room(p))
 		set_accepting(p, true);
+}
+
+/* A node speaks as soon as it is connected: who does not is none. */
+static bool make_room(struct peers *p)
+{
+	const struct crowd nodes = {.strangers = false};
+	struct stream *longest;
+	uint32_t count;
+
+	if (has_room(p))
+		return true;
+	longest = longest_of(p, &nodes, &count);
+	if (!longest || !is_silent(longest))
+		return false;
+	p->counters.refused_streams++;
+	stream_close(longest, NULL);
+	return true;
 }
 
 /* Room is made by ending what is idle: a node that opens streams without end must not end others'.
@@ -175,24 +214,32 @@ static void end_surplus(const struct stream *opened)
 	stream_close(oldest, NULL);
 }
 
+/* Not for a connection, which anybody can make: for who has shown who he is. */
+static bool fits(struct stream *opened)
+{
+	struct peers *p = opened->peers;
+	struct stream *idle;
+
+	if (p->serving.open <= p->limits.streams_max)
+		return true;
+	stream_used(opened);
+	idle = stream_idle(&p->serving);
+	if (!idle || idle == opened)
+		return false;
+	stream_drain(idle, PEER_NOTICE_BYE, "others ask");
+	stream_close(idle, NULL);
+	return true;
+}
+
 void serve_opened(struct stream *s)
 {
 	end_surplus(s);
+	if (!admit_opened(s) || !fits(s)) {
+		s->peers->counters.refused_streams++;
+		stream_drain(s, PEER_NOTICE_BYE, "too many nodes ask");
+		stream_close(s, NULL);
+	}
 	serve_room(s->peers);
-}
-
-static bool make_room(struct peers *p)
-{
-	struct stream *idle;
-
-	if (p->serving.count < p->limits.streams_max)
-		return true;
-	idle = stream_idle(&p->serving);
-	if (idle)
-		stream_drain(idle, PEER_NOTICE_BYE, "others ask");
-	if (idle)
-		stream_close(idle, NULL);
-	return idle != NULL;
 }
 
 /* False: nobody else waits. */
@@ -212,12 +259,14 @@ static bool accept_one(struct peers *p, int listener)
 		return errno == ECONNABORTED || errno == EINTR;
 	}
 	peers_from_sockaddr(&from, &address, &port);
-	end_handshake_of(p, &address);
-	if (!p->server || !make_room(p)) {
+	if (!p->server) {
 		p->counters.refused_streams++;
 		(void)close(fd);
 		return true;
 	}
+	end_handshake_of(p, &(struct crowd){.address = &address}, p->limits.handshakes_per_address);
+	if (!admit_find(p, &address))
+		end_handshake_of(p, &(struct crowd){.strangers = true}, p->limits.strangers_max);
 	stream_accept(p, fd, &address, port);
 	return true;
 }
@@ -229,7 +278,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 	(void)source;
 	(void)revents;
 	for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
-		if (p->serving.handshakes >= p->limits.handshakes_max) {
+		if (!make_room(p)) {
 			set_accepting(p, false);
 			break;
 		}

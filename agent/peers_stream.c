@@ -129,6 +129,9 @@ static void leave(struct stream *s, enum stream_state was)
 		l->open--;
 	else
 		l->handshakes--;
+	if (was != STREAM_OPEN && s->stranger)
+		l->strangers--;
+	admit_closed(s);
 	if (s->peer && s->peer->stream == s)
 		s->peer->stream = NULL;
 	if (s->peer)
@@ -401,11 +404,11 @@ static void opened(struct stream *s)
 	s->timer = sd_event_source_disable_unref(s->timer);
 	s->state = STREAM_OPEN;
 	l->handshakes--;
+	l->strangers -= s->stranger;
 	l->open++;
-	s->since = s->heard = s->used = s->refilled = p->untidy = mono_now();
+	s->since = s->heard = s->used = p->untidy = mono_now();
 	s->replace_at = replace_at(s);
 	s->in_flight_max = PEERS_IN_FLIGHT_MAX;
-	s->allowance = PEERS_THOUSAND * (int64_t)p->limits.answers_per_s;
 	set_events(s);
 	frames_hello(s);
 	if (s->peer)
@@ -437,6 +440,23 @@ static void refused(struct stream *s, const char *why)
 	stream_close(s, text);
 }
 
+/* The contexts may have gone since connect(). */
+static bool start_tls(struct stream *s)
+{
+	SSL_CTX *ctx = s->peer ? s->peers->client : s->peers->server;
+
+	s->ssl = ctx ? SSL_new(ctx) : NULL;
+	if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1)
+		return false;
+	SSL_set_app_data(s->ssl, s);
+	if (s->peer)
+		SSL_set_connect_state(s->ssl);
+	else
+		SSL_set_accept_state(s->ssl);
+	s->state = STREAM_HANDSHAKE;
+	return true;
+}
+
 static void handshake(struct stream *s)
 {
 	int r;
@@ -462,21 +482,25 @@ static void handshake(struct stream *s)
 	}
 }
 
-/* The contexts may have gone since connect(). */
-static bool start_tls(struct stream *s)
+/*
+ * Nothing is made for who has connected until he says something, and who hangs up without a word
+ * has cost nobody's share.
+ */
+static void spoken_to(struct stream *s)
 {
-	SSL_CTX *ctx = s->peer ? s->peers->client : s->peers->server;
+	char first;
+	ssize_t n = recv(s->fd, &first, sizeof(first), MSG_PEEK | MSG_DONTWAIT);
 
-	s->ssl = ctx ? SSL_new(ctx) : NULL;
-	if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1)
-		return false;
-	SSL_set_app_data(s->ssl, s);
-	if (s->peer)
-		SSL_set_connect_state(s->ssl);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0)
+		stream_close(s, NULL);
+	else if (!admit_handshake(s))
+		refused(s, "too many handshakes from this address");
+	else if (start_tls(s))
+		handshake(s);
 	else
-		SSL_set_accept_state(s->ssl);
-	s->state = STREAM_HANDSHAKE;
-	return true;
+		stream_close(s, NULL);
 }
 
 static void connected(struct stream *s)
@@ -507,7 +531,10 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
 		connected(s);
 		break;
 	case STREAM_HANDSHAKE:
-		handshake(s);
+		if (s->ssl)
+			handshake(s);
+		else
+			spoken_to(s);
 		break;
 	case STREAM_OPEN:
 		if (revents & EPOLLOUT)
@@ -613,6 +640,5 @@ void stream_accept(struct peers *p, int take_fd, const struct addr *address, uin
 	s->address = *address;
 	s->port = port;
 	s->state = STREAM_HANDSHAKE;
-	if (!start_tls(s))
-		stream_close(s, NULL);
+	admit_accepted(s);
 }

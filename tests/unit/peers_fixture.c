@@ -147,6 +147,8 @@ void end_sees(struct end *h, const char *node, uint16_t port)
 	n->has_attest = port != 0;
 	n->attest_port = port;
 	CHECK_INT(addr_parse("127.0.0.1", &n->attest_address), 0);
+	n->addresses = &n->attest_address;
+	n->address_count = 1;
 	v->sequence++;
 }
 
@@ -341,7 +343,7 @@ void raw_make(struct raw *r, bool server, X509 *cert, EVP_PKEY *key, X509 *more)
 	SSL_CTX_set_alpn_select_cb(r->ctx, select_alpn, NULL);
 }
 
-static void start(struct raw *r)
+void raw_start(struct raw *r)
 {
 	CHECK(fcntl(r->fd, F_SETFL, O_NONBLOCK) == 0);
 	r->ssl = SSL_new(r->ctx);
@@ -362,7 +364,7 @@ void raw_connect(struct raw *r, uint16_t port)
 
 	r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK_INT(connect(r->fd, (const struct sockaddr *)&to, sizeof(to)), 0);
-	start(r);
+	raw_start(r);
 }
 
 uint16_t raw_listen(struct raw *r)
@@ -410,7 +412,7 @@ void raw_step(struct raw *r)
 	if (r->fd < 0 && r->listener >= 0) {
 		r->fd = accept(r->listener, NULL, NULL);
 		if (r->fd >= 0)
-			start(r);
+			raw_start(r);
 	}
 	if (r->fd < 0 || r->ended)
 		return;

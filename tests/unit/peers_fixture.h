@@ -103,6 +103,7 @@ struct raw {
 /* key NULL: shows no certificate. */
 void raw_make(struct raw *r, bool server, X509 *cert, EVP_PKEY *key, X509 *more);
 void raw_connect(struct raw *r, uint16_t port);
+void raw_start(struct raw *r); /* of a connection that the caller made */
 uint16_t raw_listen(struct raw *r);
 /* One step of whatever is to be done. */
 void raw_step(struct raw *r);
