@@ -17,13 +17,9 @@
 #define REASON_MAX   1024
 
 const struct command *const commands[] = {
-	&command_dev,     &command_init,
-	&command_serve,   &command_node,
-	&command_token,   &command_place,
-	&command_publish, &command_quarantine,
-	&command_release, &command_revoke,
-	&command_grant,   &command_status,
-	&command_audit,   NULL,
+	&command_dev,   &command_init,    &command_serve,      &command_node,     &command_token,
+	&command_place, &command_publish, &command_quarantine, &command_release,  &command_revoke,
+	&command_grant, &command_status,  &command_audit,      &command_operator, NULL,
 };
 
 enum {

@@ -42,7 +42,7 @@ struct command {
 
 extern const struct command command_init, command_dev, command_serve, command_node, command_token,
 	command_place, command_publish, command_quarantine, command_release, command_revoke,
-	command_grant, command_status, command_audit;
+	command_grant, command_status, command_audit, command_operator;
 
 extern const struct command *const commands[];
 const struct command *command_find(const char *name);

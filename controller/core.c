@@ -496,6 +496,7 @@ static int prune(struct core *c, struct err *err)
 	} orders[] = {
 		{STORE_TOKENS_PRUNE, core_now(c).s - TOKENS_KEEP_S},
 		{STORE_CERTS_PRUNE, core_now(c).s - CERTS_KEEP_S},
+		{STORE_OPERATORS_PRUNE, core_now(c).s - CERTS_KEEP_S},
 		{STORE_BLOBS_PRUNE, core_now(c).s - DAY_S},
 		{STORE_EVIDENCE_PRUNE, EVIDENCE_KEPT},
 		{STORE_AUDIT_PRUNE, core_now(c).s - AUDIT_KEEP_S},

@@ -109,6 +109,23 @@ json_t *core_node_list(struct core *c, struct err *err);
 
 /* --- operators ------------------------------------------------------------------------------- */
 
+/*
+ * Every certificate of an operator is known from its first use on, those that are issued here from
+ * their issue on. -EKEYREVOKED: it was revoked, or another of its key, or all of its name up to a
+ * moment that it is older than.
+ */
+int core_operator_check(struct core *c, const struct svid *s, struct err *err);
+bool core_operator_revoked(struct core *c, const struct svid *s); /* without noting a use */
+int core_operator_issued(struct core *c, const struct svid *s, struct err *err);
+json_t *core_operator_list(struct core *c, const struct svid *asks, struct err *err);
+/*
+ * `which`: a name (all its certificates up to now, known or not) or a serial number (that one, and
+ * others of its key). Without `force`: -ENOENT where it is not known, -EEXIST where no other
+ * certificate would be left that is good.
+ */
+int core_operator_revoke(struct core *c, const char *which, bool force, const char *reason,
+			 const char *who, json_t **ret, struct err *err);
+
 int core_place(struct core *c, const char *identity, const char *node, const char *const *addresses,
 	       size_t count, bool remove, const char *who, json_t **ret, struct err *err);
 /*

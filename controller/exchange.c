@@ -45,6 +45,8 @@ static enum MHD_Result (*const handlers[ROUTE_COUNT])(struct exchange *x) = {
 	[ROUTE_OP_REVOKE] = handle_operator,
 	[ROUTE_OP_GRANT] = handle_operator,
 	[ROUTE_OP_EVIDENCE] = handle_operator,
+	[ROUTE_OP_OPERATORS] = handle_operator,
+	[ROUTE_OP_OPERATOR_REVOKE] = handle_operator,
 	[ROUTE_HEALTHZ] = handle_admin,
 	[ROUTE_READYZ] = handle_admin,
 	[ROUTE_METRICS] = handle_admin,
@@ -104,7 +106,7 @@ static void refuse_peer(struct exchange *x, int r, const struct err *err)
 		kind = (struct problem_kind){401, "no_certificate"};
 	else if (r == -ETIME)
 		kind = (struct problem_kind){401, "expired_certificate"};
-	else if (r != -EPERM && r != -EACCES && kind.status < 500)
+	else if (kind.status != 403 && kind.status < 500)
 		kind = (struct problem_kind){401, "bad_certificate"};
 	refuse(x, kind.status, kind.code, kind.status >= 500, "%s", err->text);
 }

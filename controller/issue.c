@@ -344,6 +344,8 @@ int core_cert_check(struct core *c, const struct svid *s, struct err *err)
 	int r;
 
 	r = core_ready(c, err);
+	if (r == 0 && s->role == SVID_OPERATOR)
+		return core_operator_check(c, s, err);
 	if (r < 0 || !of_a_node(s))
 		return r;
 	r = check_node_name(s->name, err);

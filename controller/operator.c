@@ -30,6 +30,7 @@ struct order {
 	struct exchange *x;
 	struct core *core;
 	const char *who;
+	const struct svid *asks;
 	struct json_object in;
 	json_t *result;
 	struct err *err;
@@ -304,6 +305,31 @@ static int order_evidence(struct order *o)
 	return o->result == NULL ? -ENOENT : 0;
 }
 
+/* ---- operators ---- */
+
+static int order_operators(struct order *o)
+{
+	o->result = core_operator_list(o->core, o->asks, o->err);
+	return o->result == NULL ? -EIO : 0;
+}
+
+/* The pair in the data directory is replaced in the same breath: nobody there is shut out. */
+static int order_operator_revoke(struct order *o)
+{
+	const char *reason = json_take_string(&o->in, "reason", TEXT_MAX);
+	bool force = optional_true(o, "force");
+	int r;
+
+	if (!complete(o))
+		return o->in.r;
+	r = core_operator_revoke(o->core, o->x->match.arg, force, reason, o->who, &o->result,
+				 o->err);
+	if (r >= 0)
+		(void)json_object_set_new(o->result, "renewed",
+					  json_boolean(server_renew(o->x->server)));
+	return r;
+}
+
 /* raw: the body is no object but the thing itself. */
 static const struct {
 	int (*run)(struct order *o);
@@ -325,6 +351,8 @@ static const struct {
 	[ROUTE_OP_REVOKE] = {order_revoke, false},
 	[ROUTE_OP_GRANT] = {order_grant, false},
 	[ROUTE_OP_EVIDENCE] = {order_evidence, false},
+	[ROUTE_OP_OPERATORS] = {order_operators, false},
+	[ROUTE_OP_OPERATOR_REVOKE] = {order_operator_revoke, false},
 };
 
 static int read_object(struct order *o, json_t **ret)
@@ -350,8 +378,8 @@ enum MHD_Result handle_operator(struct exchange *x)
 {
 	char who[WHO_TEXT_MAX];
 	struct err err = {{0}};
-	struct order o = {.x = x, .core = x->server->core, .who = who, .err = &err};
 	struct svid svid;
+	struct order o = {.x = x, .core = x->server->core, .who = who, .asks = &svid, .err = &err};
 	json_t *object = NULL;
 	int r = peer_get(x, &svid, &err);
 

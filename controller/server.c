@@ -98,23 +98,26 @@ static void on_head_changed(void *user, const char *node)
 
 /* ---- once a second ---- */
 
-static void renew(struct server *s)
+bool server_renew(struct server *s)
 {
 	const struct server_config *c = s->config;
 	struct err err = {{0}};
-	bool tls = false;
-	int r = setup_renew(c->data_dir, s->ca, c->tls_cert == NULL, wall_now(), &tls, &err);
+	struct renewed renewed;
+	int r = setup_renew(c->data_dir, s->ca, s->core, c->tls_cert == NULL, wall_now(), &renewed,
+			    &err);
 
-	if (r >= 0 && tls) {
+	if (renewed.tls) {
 		CLEANUP(freep) char *cert = mem_printf("%s/" SETUP_TLS_CERT, c->data_dir);
 		CLEANUP(freep) char *key = mem_printf("%s/" SETUP_TLS_KEY, c->data_dir);
 
-		r = cert == NULL || key == NULL ? -ENOMEM : tls_load(cert, key, &err);
+		if (r >= 0)
+			r = cert == NULL || key == NULL ? -ENOMEM : tls_load(cert, key, &err);
 		if (r >= 0)
 			log_info("tls: certificate renewed");
 	}
 	if (r < 0)
 		log_error("certificates: %s; the old ones go on, tried again in an hour", err.text);
+	return renewed.operator;
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *user)
@@ -129,7 +132,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *user)
 	s->counters.polls_ended += parked - polls_count(s->polls);
 	conns_close_late(s);
 	if (s->ticks % RENEW_EVERY == 0)
-		renew(s);
+		(void)server_renew(s);
 	/* After a storm of handshakes most of the heap is free and nobody gives it back. */
 	if (s->ticks % TRIM_EVERY == 0 && s->counters.connections - s->trimmed > TRIM_AFTER) {
 		s->trimmed = s->counters.connections;
@@ -150,7 +153,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	(void)source;
 	(void)info;
 	if (c->tls_cert == NULL)
-		renew(s);
+		(void)server_renew(s);
 	else if (tls_load(c->tls_cert, c->tls_key, &err) < 0)
 		log_error("tls: %s; the old certificate goes on", err.text);
 	else
@@ -348,7 +351,7 @@ int server_run(struct server *s)
 {
 	int r;
 
-	renew(s);
+	(void)server_renew(s);
 	(void)sd_notify(0, "READY=1");
 	r = sd_event_loop(s->loop);
 	(void)sd_notify(0, "STOPPING=1");

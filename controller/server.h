@@ -140,6 +140,8 @@ void server_free(struct server *s);
 void server_freep(struct server **s);
 /* Until SIGTERM or SIGINT. */
 int server_run(struct server *s);
+/* Certificates in the data directory, where it is time; whether operator.pem is another one now. */
+bool server_renew(struct server *s);
 
 /* "acme.example" style names and addresses by which clients reach this server. */
 bool server_has_name(const struct server *s, const char *name);

@@ -320,6 +320,40 @@ static int add_policy_keys(const struct setup *s, struct err *err)
 	return r;
 }
 
+/* Dated back, it could pass for one from before a revocation (operators.c). */
+static int record_operator(const char *data_dir, struct core *core, struct err *err)
+{
+	struct stack_st_X509 *chain = NULL;
+	struct svid svid;
+	int r = read_leaf(data_dir, &operator_file, &chain, err);
+
+	if (r < 0)
+		return r;
+	r = svid_read(sk_X509_value(chain, 0), &svid, err);
+	if (r >= 0)
+		r = core_operator_issued(core, &svid, err);
+	svid_chain_free(chain);
+	return r;
+}
+
+static int make_operator(const struct setup *s, int dir_fd, struct ca *ca, struct err *err)
+{
+	struct core_config config = {.data_dir = s->data_dir};
+	struct core *core;
+	int r;
+
+	if (is_there(dir_fd, SETUP_OPERATOR_CERT))
+		return 0;
+	r = write_leaf(dir_fd, ca, &operator_file, NULL, wall_now(), err);
+	if (r >= 0)
+		r = core_open(&config, &core, err);
+	if (r < 0)
+		return r;
+	r = record_operator(s->data_dir, core, err);
+	core_free(core);
+	return r;
+}
+
 static int make_ca(const struct setup *s, int dir_fd, struct ca **ret, struct err *err)
 {
 	const char *trust_domain = s->trust_domain;
@@ -374,8 +408,8 @@ int setup_make(const struct setup *s, struct err *err)
 		r = core_init(s->data_dir, ca_trust_domain(ca), err);
 	if (r >= 0)
 		r = make_tls(s, dir_fd, ca, err);
-	if (r >= 0 && !is_there(dir_fd, SETUP_OPERATOR_CERT))
-		r = write_leaf(dir_fd, ca, &operator_file, NULL, wall_now(), err);
+	if (r >= 0)
+		r = make_operator(s, dir_fd, ca, err);
 	if (r >= 0 && s->dev && !is_there(dir_fd, SETUP_POLICY_KEY))
 		r = make_policy_key(dir_fd, err);
 	return r < 0 ? r : add_policy_keys(s, err);
@@ -383,18 +417,22 @@ int setup_make(const struct setup *s, struct err *err)
 
 /* ---- renewing ---- */
 
-static int half_over(X509 *cert, struct wall now, bool *ret, struct err *err)
+/* What was revoked is no use to who stands before this machine: that is the way back in. */
+static int is_due(struct core *core, X509 *cert, struct wall now, bool *ret, struct err *err)
 {
 	struct svid svid;
 	int r = svid_read(cert, &svid, err);
 
-	if (r >= 0)
-		*ret = now.s > svid.not_before.s + (svid.not_after.s - svid.not_before.s) / 2;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = now.s > svid.not_before.s + (svid.not_after.s - svid.not_before.s) / 2 ||
+	       (svid.role == SVID_OPERATOR && core_operator_revoked(core, &svid));
+	return 0;
 }
 
-static int renew_one(const char *dir, int dir_fd, struct ca *ca, const struct leaf_file *file,
-		     struct wall now, bool *ret_renewed, struct err *err)
+static int renew_one(const char *dir, int dir_fd, struct ca *ca, struct core *core,
+		     const struct leaf_file *file, struct wall now, bool *ret_renewed,
+		     struct err *err)
 {
 	CLEANUP(names_done) struct names names = {.count = 0};
 	struct stack_st_X509 *chain = NULL;
@@ -404,7 +442,7 @@ static int renew_one(const char *dir, int dir_fd, struct ca *ca, const struct le
 	*ret_renewed = false;
 	if (r < 0)
 		return r;
-	r = half_over(sk_X509_value(chain, 0), now, &due, err);
+	r = is_due(core, sk_X509_value(chain, 0), now, &due, err);
 	if (r >= 0 && due) {
 		r = ca_names(sk_X509_value(chain, 0), names_each, &names);
 		if (r < 0)
@@ -418,17 +456,16 @@ static int renew_one(const char *dir, int dir_fd, struct ca *ca, const struct le
 	return r;
 }
 
-int setup_renew(const char *data_dir, struct ca *ca, bool tls, struct wall now, bool *ret_tls,
-		struct err *err)
+int setup_renew(const char *data_dir, struct ca *ca, struct core *core, bool tls, struct wall now,
+		struct renewed *ret, struct err *err)
 {
 	CLEANUP(closep) int dir_fd = open_dir(data_dir, err);
-	bool ignored;
 	int r = dir_fd < 0 ? dir_fd : 0;
 
-	*ret_tls = false;
+	*ret = (struct renewed){false, false};
 	if (r >= 0 && tls)
-		r = renew_one(data_dir, dir_fd, ca, &tls_file, now, ret_tls, err);
+		r = renew_one(data_dir, dir_fd, ca, core, &tls_file, now, &ret->tls, err);
 	if (r >= 0 && is_there(dir_fd, SETUP_OPERATOR_CERT))
-		r = renew_one(data_dir, dir_fd, ca, &operator_file, now, &ignored, err);
-	return r;
+		r = renew_one(data_dir, dir_fd, ca, core, &operator_file, now, &ret->operator, err);
+	return r >= 0 && ret->operator? record_operator(data_dir, core, err) : r;
 }

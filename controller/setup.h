@@ -32,6 +32,8 @@
 #define SETUP_OPERATOR      "local"
 #define SETUP_KEYS_MAX      16
 
+struct core;
+
 struct setup {
 	const char *data_dir;
 	const char *trust_domain; /* NULL: that of ca.pem, else SETUP_TRUST_DOMAIN with dev */
@@ -50,9 +52,12 @@ int setup_lock(const char *data_dir, int *ret_fd, struct err *err);
 /* Makes what is missing. -EBUSY under a running server. */
 int setup_make(const struct setup *s, struct err *err);
 
+struct renewed {
+	bool tls, operator; /* is another one now */
+};
 /*
- * Renews tls.pem (unless `tls` is false) and operator.pem where half of their life is over.
- * *ret_tls: tls.pem is another one now.
+ * Renews tls.pem (unless `tls` is false) and operator.pem where half of their life is over; the
+ * latter also when it was revoked: whoever can read the data directory has the CA, too.
  */
-int setup_renew(const char *data_dir, struct ca *ca, bool tls, struct wall now, bool *ret_tls,
-		struct err *err);
+int setup_renew(const char *data_dir, struct ca *ca, struct core *core, bool tls, struct wall now,
+		struct renewed *ret, struct err *err);

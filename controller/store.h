@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_SCHEMA_VERSION 1
+#define STORE_SCHEMA_VERSION 2
 #define STORE_BUSY_MS        1500 /* how long a lock of another process is waited for */
 #define STORE_VALUES_MAX     12
 #define STORE_BLOB_MAX       (32U << 20)
@@ -98,6 +98,26 @@ enum store_query {
 	STORE_CERTS_REFUSE,
 	/* before: those that ended before this time */
 	STORE_CERTS_PRUNE,
+
+	/*
+	 * serial, key id, name -> 1 if it is known, when it or its key was revoked (0: it was not),
+	 * before when a certificate of that name that is not known is refused, last seen
+	 */
+	STORE_OPERATOR_GET,
+	/* -> serial, name, key id, not before, not after, last seen, revoked at, by whom, reason */
+	STORE_OPERATORS,
+	/* serial, name, key id, not before, not after */
+	STORE_OPERATOR_ADD,
+	/* serial, at */
+	STORE_OPERATOR_SEEN,
+	/* name, at, by whom, reason: all that are known */
+	STORE_OPERATOR_REVOKE_NAME,
+	/* serial, at, by whom, reason: this one, and others of its key */
+	STORE_OPERATOR_REVOKE_SERIAL,
+	/* name, before: what is not known yet is refused if it is from before this time */
+	STORE_OPERATOR_BAR,
+	/* before: those that ended before this time, but for what was revoked */
+	STORE_OPERATORS_PRUNE,
 
 	/* -> identity, node, source, addresses (text, by spaces) */
 	STORE_PLACEMENTS,

@@ -44,6 +44,14 @@ const char *const store_schema_steps[STORE_SCHEMA_VERSION] = {
 	"CREATE INDEX evidence_node ON evidence (node);"
 	"CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,"
 	" who TEXT NOT NULL, verb TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL);",
+
+	"CREATE TABLE operators (serial TEXT PRIMARY KEY, name TEXT NOT NULL,"
+	" key_id TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL,"
+	" seen INTEGER NOT NULL DEFAULT 0, revoked INTEGER NOT NULL DEFAULT 0,"
+	" revoked_by TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
+	"CREATE INDEX operators_key ON operators (key_id);"
+	"CREATE TABLE operator_bars (name TEXT PRIMARY KEY, before INTEGER NOT NULL)"
+	" WITHOUT ROWID;",
 };
 
 const char *const store_sql[STORE_QUERIES] = {
@@ -108,6 +116,27 @@ const char *const store_sql[STORE_QUERIES] = {
 				  " AND issued <= ?3 AND serial <> ?4 AND state < 2",
 	[STORE_CERTS_REFUSE] = "UPDATE certificates SET state = 3 WHERE node = ?1",
 	[STORE_CERTS_PRUNE] = "DELETE FROM certificates WHERE not_after < ?1",
+
+	[STORE_OPERATOR_GET] =
+		"SELECT (SELECT count(*) FROM operators WHERE serial = ?1),"
+		" (SELECT max(revoked) FROM operators WHERE serial = ?1 OR key_id = ?2),"
+		" (SELECT before FROM operator_bars WHERE name = ?3),"
+		" (SELECT seen FROM operators WHERE serial = ?1)",
+	[STORE_OPERATORS] = "SELECT serial, name, key_id, not_before, not_after, seen, revoked,"
+			    " revoked_by, reason FROM operators ORDER BY name, not_after, serial",
+	[STORE_OPERATOR_ADD] = "INSERT OR IGNORE INTO operators"
+			       " (serial, name, key_id, not_before, not_after)"
+			       " VALUES (?1, ?2, ?3, ?4, ?5)",
+	[STORE_OPERATOR_SEEN] = "UPDATE operators SET seen = ?2 WHERE serial = ?1",
+	[STORE_OPERATOR_REVOKE_NAME] =
+		"UPDATE operators SET revoked = ?2, revoked_by = ?3, reason = ?4"
+		" WHERE name = ?1 AND revoked = 0",
+	[STORE_OPERATOR_REVOKE_SERIAL] =
+		"UPDATE operators SET revoked = ?2, revoked_by = ?3, reason = ?4"
+		" WHERE revoked = 0 AND key_id = (SELECT key_id FROM operators WHERE serial = ?1)",
+	[STORE_OPERATOR_BAR] = "INSERT OR REPLACE INTO operator_bars (name, before)"
+			       " VALUES (?1, ?2)",
+	[STORE_OPERATORS_PRUNE] = "DELETE FROM operators WHERE not_after < ?1 AND revoked = 0",
 
 	[STORE_PLACEMENTS] = "SELECT identity, node, source, addresses FROM placements"
 			     " ORDER BY identity, node, source",
