@@ -25,7 +25,7 @@
 #define PEERS_IDLE_S         600
 #define PEERS_BREAK_FAILURES 3 /* within PEERS_BREAK_WINDOW_S: unreachable at once */
 #define PEERS_BREAK_WINDOW_S 10
-#define PEERS_BREAK_S        5 /* then one question probes */
+#define PEERS_BREAK_S        5 /* then a question may try; attempts without one go on meanwhile */
 
 struct peers;
 

@@ -254,7 +254,7 @@ static void failed(struct peers *p, struct peer *n)
 {
 	struct mono now = mono_now();
 	const struct mono *first = &n->failed[PEERS_BREAK_FAILURES - 1];
-	uint64_t wait = PEERS_BACKOFF_FIRST;
+	uint64_t wait = PEERS_BACKOFF_FIRST, last = PEERS_BACKOFF_LAST;
 
 	memmove(n->failed + 1, n->failed, sizeof(n->failed) - sizeof(n->failed[0]));
 	n->failed[0] = now;
@@ -265,10 +265,12 @@ static void failed(struct peers *p, struct peer *n)
 			log_warn("peers: %s is not reached: %s", n->node, n->error);
 		n->broken_logged = true;
 	}
-	for (unsigned i = 0; i < n->backoff && wait < PEERS_BACKOFF_LAST; i++)
+	if (n->asked_at.ns && mono_ms_since(n->asked_at, now) < PEERS_WANTED_MS)
+		last = PEERS_BACKOFF_WANTED;
+	for (unsigned i = 0; i < n->backoff && wait < last; i++)
 		wait *= 2;
-	if (wait > PEERS_BACKOFF_LAST)
-		wait = PEERS_BACKOFF_LAST;
+	if (wait > last)
+		wait = last;
 	n->backoff++;
 	if (of_use(n, now))
 		n->reconnect_at.ns = now.ns + peers_random((uint32_t)wait) * NS_PER_MS + 1;
@@ -282,15 +284,23 @@ void ask_ended(struct peer *n)
 		n->reconnect_at.ns = now.ns + peers_random(PEERS_BACKOFF_LAST) * NS_PER_MS + 1;
 }
 
-/* What was before does not count any more. */
-void ask_recovered(struct peer *n)
+/*
+ * What was before does not count any more, but for how long to wait before the next attempt: who
+ * says PONG and nothing else shall not be connected to ever faster.
+ */
+void ask_alive(struct peer *n)
 {
 	if (n->broken_logged)
 		log_info("peers: %s is reached again", n->node);
 	n->broken_logged = false;
-	n->backoff = 0;
 	n->broken_until.ns = 0;
 	memset(n->failed, 0, sizeof(n->failed));
+}
+
+void ask_recovered(struct peer *n)
+{
+	ask_alive(n);
+	n->backoff = 0;
 }
 
 /* --- streams ------------------------------------------------------------------------------ */
@@ -325,10 +335,15 @@ void ask_stream_up(struct stream *s)
 	}
 }
 
-/* A HELLO is no answer: who hangs up behind it each time is as good as not there. */
+/*
+ * A HELLO is no answer: who hangs up behind it each time is as good as not there. Where the breaker
+ * is open a PING finds out, and no connection has to wait for that.
+ */
 void ask_greeted(struct stream *s)
 {
 	s->peer->error[0] = '\0';
+	if (s->peer->broken_until.ns)
+		stream_ping(s);
 }
 
 /* NULL: it could not even be tried; the reason is in n->error. */
@@ -549,15 +564,29 @@ void peers_connect(struct peers *p, const char *node)
 		(void)stream_for(p, n);
 }
 
+/* Also while the breaker is open: what is tried now has no question that would wait for it. */
+static void probe(struct peers *p, struct peer *n)
+{
+	n->reconnect_at.ns = 0;
+	if (n->has_endpoint && !n->stream && !p->ending && peers_tls_usable(p))
+		(void)stream_for(p, n);
+}
+
 void ask_tick(struct peer *n, struct peers *p, struct mono now)
 {
-	if (!n->reconnect_at.ns || n->reconnect_at.ns > now.ns)
-		return;
-	n->reconnect_at.ns = 0;
-	if (n->broken_until.ns > now.ns)
-		n->reconnect_at = n->broken_until;
-	else
-		peers_connect(p, n->node);
+	if (n->reconnect_at.ns && n->reconnect_at.ns <= now.ns)
+		probe(p, n);
+}
+
+/* That it asks is no proof that it answers: it is only a good moment to try. */
+void ask_heard_of(struct peers *p, const char *node)
+{
+	struct peer *n = map_get_str(p->nodes, node);
+	struct mono now = mono_now();
+
+	if (n && (n->broken_until.ns || n->reconnect_at.ns) && of_use(n, now) &&
+	    mono_ms_since(n->tried_at, now) >= PEERS_PROBE_APART_MS)
+		probe(p, n);
 }
 
 /* --- time --------------------------------------------------------------------------------- */

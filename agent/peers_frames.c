@@ -128,6 +128,8 @@ static void take_hello(struct stream *s, const uint8_t *body, size_t len)
 	note_skew(s, &h);
 	if (s->peer)
 		ask_greeted(s);
+	else
+		ask_heard_of(s->peers, s->svid->name);
 }
 
 static void take_query(struct stream *s, uint64_t id, const uint8_t *body, size_t len)
@@ -157,7 +159,7 @@ static void take_pong(struct stream *s, uint64_t id)
 		s->rtt_us = (uint64_t)(mono_now().ns - s->pinged.ns) / 1000;
 		s->pinged.ns = 0;
 		if (s->peer)
-			ask_recovered(s->peer);
+			ask_alive(s->peer);
 	}
 }
 

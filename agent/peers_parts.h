@@ -35,6 +35,9 @@
 #define PEERS_SERVE_IDLE_S   (PEERS_IDLE_S + PEERS_DEAD_S) /* the asking side goes first */
 #define PEERS_BACKOFF_FIRST  100                           /* ms, full jitter */
 #define PEERS_BACKOFF_LAST   5000
+#define PEERS_BACKOFF_WANTED 2000 /* while connections ask for it */
+#define PEERS_WANTED_MS      5000
+#define PEERS_PROBE_APART_MS 1000 /* at most, when it is heard of by another way */
 #define PEERS_DETAIL_MAX     256
 #define PEERS_FRAMES_PER_S   200000 /* of a kind that costs nothing: above is no peer */
 #define PEERS_STREAMS_A_NODE 4      /* of one that asks: it needs one, and another in its place */
@@ -115,13 +118,13 @@ struct peer {
 	struct question_link questions;
 	uint32_t question_count;
 	struct mono failed[PEERS_BREAK_FAILURES]; /* newest first */
-	struct mono broken_until;                 /* 0: the breaker is closed */
+	struct mono broken_until;                 /* 0: the breaker is closed; past: half open */
 	struct mono reconnect_at;                 /* 0: not due */
 	unsigned backoff;
 	bool broken_logged;
 	bool asked; /* in this run or the last one: connect ahead */
 	bool ahead; /* that was tried */
-	struct mono asked_at;
+	struct mono asked_at, tried_at;
 	uint64_t rtt_us;
 	char error[PEERS_DETAIL_MAX]; /* of the newest attempt; "" = it worked */
 };
@@ -316,8 +319,11 @@ void ask_answered(struct stream *s, uint64_t id, const struct peer_answer *answe
 void ask_stream_up(struct stream *s);
 /* Their HELLO has come: they are who they say. */
 void ask_greeted(struct stream *s);
-/* It has answered something. */
+/* It has answered a question; a PING. */
 void ask_recovered(struct peer *n);
+void ask_alive(struct peer *n);
+/* This node asks here: if it was not reached, it may be now. */
+void ask_heard_of(struct peers *p, const char *node);
 /* It is gone; broken: not on purpose. Sent questions are sent once more, or end. */
 void ask_stream_down(struct stream *s, bool broken);
 /* It said that it ends: if it is of use, it is tried again soon. */

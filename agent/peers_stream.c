@@ -614,6 +614,7 @@ void stream_connect(struct peer *n, struct peers *p)
 
 	n->stream = NULL;
 	n->ahead = true;
+	n->tried_at = mono_now();
 	if (fd < 0 ||
 	    (connect(fd, (const struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)) {
 		(void)snprintf(n->error, sizeof(n->error), "%s", strerror(errno));
