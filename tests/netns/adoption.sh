@@ -41,7 +41,7 @@ usual observe <<END
 $(rule settlement-calls-api settlement api 'tcp/8443, tcp/9000, udp/9000')
 END
 runs_on "in observe the flow that nothing permits goes on" bad
-check "and is recorded as one that would be denied" wait_for 5 decided pay-1 \
+check "and is recorded as one that would be denied" wait_for 15 decided pay-1 \
 	'.decision == "would_deny" and (.from.identity | endswith("backup"))'
 # Once more, while nothing is denied.
 marks 901

@@ -98,7 +98,7 @@ archive moved
 status_of offline moved
 same "a view that takes an identity away" $? 0
 same "and the flows it cut are said" "$(jq '.cut | length > 0' <<<"$SAID")" true
-is_cut "they are cut" transfer 5
+is_cut "they are cut" transfer
 before=$(bw_json pay-1 '"\(.policy_digest) \(.view_sequence) \(.documents.head_newest)"' status)
 [ "$before" != "$bad_before" ]
 same "state moved on" $? 0

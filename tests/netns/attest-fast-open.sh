@@ -34,7 +34,7 @@ check "IPv6 too" wait_for 9 arrived open6
 
 kill -STOP "${PID[agent-pay-1]}"
 sends waits settlement.service "$API"
-check "without an answer the SYN is held" wait_for 3 holds api-1
+check "without an answer the SYN is held" wait_for 9 holds api-1
 pause 1
 same "and what it carries is not delivered" "$(got waits)" 0
 kill -CONT "${PID[agent-pay-1]}"

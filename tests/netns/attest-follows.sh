@@ -4,7 +4,6 @@
 # and its right, its new place has both.
 . "$(dirname "$0")/lib-fleet.sh"
 
-PATIENCE=5000
 fleet_policy <<<"$(attested settlement-calls-api settlement api tcp/8443)"
 fleet_up pay-1 pay-2 api-1
 fleet_place

@@ -50,7 +50,7 @@ for wait in 0.02 0.05 0.1 0.15 0.2 0.25; do
 	bw pay-1 rollback >/dev/null 2>&1
 	views pay-1
 	views_live pay-1
-	run pay-1 settlement.service traffic tcp-client "$API" 8443 --timeout 900 >/dev/null 2>&1 || break
+	wait_for 15 reaches pay-1 settlement.service "$API" 8443 || break
 	interrupted=$((interrupted + 1))
 done
 same "rolled back while it is loaded, the flow goes on" "$interrupted" 6

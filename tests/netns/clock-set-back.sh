@@ -22,16 +22,19 @@ views
 agent_config pay-1
 agent_config api-1
 shift_to 14400
-soon=$(date -u -d "+14400 sec +20 sec" +%FT%TZ)
-later=$(date -u -d "+14400 sec +45 sec" +%FT%TZ)
-{
-	policy_head
-	rule ends settlement api tcp/8443 "expires: $soon"
-	rule ends-later settlement api tcp/9000 "expires: $later"
-	rule stays backup api tcp/8443
-} | policy
+# ends SECONDS SECONDS: a policy whose rules end so much later
+ends() {
+	{
+		policy_head
+		rule ends settlement api tcp/8443 "expires: $(date -u -d "+14400 sec +$1 sec" +%FT%TZ)"
+		rule ends-later settlement api tcp/9000 \
+			"expires: $(date -u -d "+14400 sec +$2 sec" +%FT%TZ)"
+		rule stays backup api tcp/8443
+	} | policy
+}
 shifted_start pay-1
 agent_start api-1
+ends 3600 3600
 apply_all
 # A fresh host believes its clock after an hour only; this one has had its hour.
 agent_stop pay-1
@@ -43,6 +46,8 @@ serve api api-1 api.service 8443
 serve other api-1 api.service 9000
 closed() { reaches_not pay-1 settlement.service "$API" "$1"; }
 
+ends 8 35
+must apply pay-1
 connects "before its end the rule holds" pay-1 settlement.service "$API" 8443
 check "the rule ends" wait_for 30 closed 8443
 connects "another has not ended" pay-1 settlement.service "$API" 9000

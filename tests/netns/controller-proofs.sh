@@ -64,12 +64,10 @@ refused "none at all" courier/simpleenroll courier
 PROOF=$(head -c 3000 /dev/zero | base64 -w0 | head -c 2000)
 with courier/simpleenroll courier
 problem 400 bad_request "bytes that are none" "${ARGS[@]}"
-for _ in $(seq 12); do
-	curl_raw "${ARGS[@]}" >/dev/null
-done
+slowed_down "guessing is slowed down" "${ARGS[@]}"
 PROOF=''
 with courier/simpleenroll courier
-problem 429 too_many_tries "guessing is slowed down" "${ARGS[@]}"
+slowed_down "with no proof, too" "${ARGS[@]}"
 proof pay-1 courier courier
 with courier/simpleenroll courier
 ask 200 "which a proof that holds does not notice" "${ARGS[@]}"

@@ -111,6 +111,6 @@ denied "the same program on another host is refused" pay-2 settlement.service $A
 bw pay-2 why --last >"$WORK/why" 2>&1
 like "and why --last says what" "$(cat "$WORK/why")" 'denied .*10[.]77[.]0[.]21:8443'
 follow "8. quarantine and release, on every host" 9 ctl
-is_cut "8. which cut the flow" live 20
+is_cut "8. which cut the flow" live
 check "8. and let it begin anew" wait_for 10 reaches pay-1 settlement.service $API 8443
 finish_tests

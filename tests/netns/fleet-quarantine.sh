@@ -27,7 +27,7 @@ for round in 1 2 3; do
 	talk "bad-2-$round" pay-2 settlement.service "$API_6" 8443
 	began=$(now_ms)
 	ctl quarantine prod/payments/settlement --keep forensic-net --reason "incident $round" \
-		--wait 3s -o json >"$WORK/cut" 2>&1 8<&- 3>&- &
+		--wait 20s -o json >"$WORK/cut" 2>&1 8<&- 3>&- &
 	wait_for 10 both_ended
 	took=$(($(now_ms) - began))
 	[ $took -lt $best ] && best=$took

@@ -21,7 +21,7 @@ agent_stop api-1
 later $((expires + 3600 - 20 - $(date +%s)))
 fleet_agent_start api-1
 fleet_agent_start pay-1
-check "an expired head is stale" wait_for 5 state_is pay-1 stale
+check "an expired head is stale" wait_for 15 state_is pay-1 stale
 talk ending pay-1 backup.service "$API" 8443
 agent_stop pay-1 KILL
 agent_stop api-1 KILL

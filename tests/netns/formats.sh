@@ -180,9 +180,14 @@ fields version 0 .version:int .release:string '.features[]:boolean' -- bw pay-1 
 
 # Decision records, live and in the log.
 start_fed watch pay-1 operator.service bailiwick -C "$WORK/pay-1/run" watch -o json
-pause 0.3
-run pay-1 cache.service traffic tcp-client "$API" 8443 >/dev/null
-check "watch shows a denial" wait_line watch '"denied"'
+# It may be a moment until it looks; each port is a conversation of its own, and told.
+port=9000
+shows() {
+	port=$((port + 1))
+	run pay-1 cache.service traffic tcp-client "$API" $port >/dev/null
+	wait_for 1 grep -q '"denied"' "$WORK/watch.out"
+}
+check "watch shows a denial" wait_for 15 shows
 record_fields=(.time:time .node:string .decision:string .reason:string '.conduit:int|null'
 	'.rule:string|null' .service:string .direction:string .assurance:string .evidence:object
 	.policy_digest:digest .view_sequence:int .count:int)

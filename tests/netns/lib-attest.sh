@@ -24,8 +24,6 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 ATTEST_PORT=7113
-# The first question to a node may cost a retransmission of the SYN, on a slow machine two.
-PATIENCE=5000
 declare -A NO_AGENT ENDPOINT HOSTILE
 
 # ------------------------------------------------------------------------------- certificates

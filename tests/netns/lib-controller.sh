@@ -49,10 +49,33 @@ problem() {
 	local want=$1 code=$2 name=$3
 	shift 3
 	ask "$want" "$name" "$@"
+	is_problem "$want" "$code" "$name"
+}
+
+# is_problem WANTED CODE NAME: the last answer was a problem document with that code
+is_problem() {
+	local want=$1 code=$2 name=$3
 	same "$name: as problem+json" \
 		"$(jq -r '[.status, .code, (.title | length > 0), (.detail | length > 0)] | tostring' \
 			"$WORK/body" 2>&1) $(grep -ci '^content-type: application/problem+json' <<<"$HEADERS")" \
 		"[$want,\"$code\",true,true] 1"
+}
+
+# slowed_down NAME CURL-ARGS...: who guesses like that is told to wait. One try comes back each six
+# seconds, so of many that follow one another any one may be heard again.
+slowed_down() {
+	local name=$1 tries=0 heard=0 began
+	shift
+	began=$(now_ms)
+	while [ "$(curl_raw "$@")" != 429 ] || [ $tries -lt 12 ]; do
+		tries=$((tries + 1))
+		grep -q too_many_tries "$WORK/body" || heard=$((heard + 1))
+		[ $tries -lt 100 ] || break
+	done
+	HEADERS=$(tr -d '\r' <"$WORK/headers")
+	is_problem 429 too_many_tries "$name"
+	same "$name: after so many ($heard of $tries were heard)" \
+		$((heard <= 11 + ($(now_ms) - began) / 6000)) 1
 }
 
 node_keys() {

@@ -74,7 +74,7 @@ web_start() {
 	CONF
 	[ -e "$dir/access.log" ] || : >"$dir/access.log"
 	start web web nginx.service nginx -c "$dir/nginx.conf" -p "$dir"
-	wait_for 10 at web curl -sk -o /dev/null "$URL/" && return
+	wait_for 20 at web curl -sk -o /dev/null "$URL/" && return
 	fail "set-up" "nginx does not answer: $(tail -n 2 "$dir/error.log")"
 	exit 1
 }
@@ -99,7 +99,7 @@ tell() {
 
 # told PATTERN [SECONDS]: fake_agent has heard it from the courier
 told() {
-	wait_line agent "$1" "${2:-10}"
+	wait_line agent "$1" "${2:-20}"
 }
 
 count_told() {

@@ -35,7 +35,7 @@ controller_start() {
 	start controller ctl bailiwick-controller.service env ${LATER[@]+"${LATER[@]}"} \
 		bailiwick-controller dev --data "$DATA" --trust-domain acme.example \
 		--listen "${ADDR4[ctl]}:$CTL_PORT" "$@"
-	wait_for 15 controller_answers && return
+	wait_for 30 controller_answers && return
 	fail "set-up" "the controller does not answer: $(tail -n 2 "$WORK/controller.out")"
 	exit 1
 }
@@ -120,7 +120,7 @@ fleet_agent_start() {
 		--courier-user $COURIER_UID \
 		>>"$WORK/$host/agent.log" 2>&1 </dev/null 8<&- 3>&- &
 	PID[agent-$host]=$!
-	wait_for "${AGENT_START_MAX:-10}" agent_ready "$host" && return
+	wait_for "${AGENT_START_MAX:-30}" agent_ready "$host" && return
 	fail "set-up" "the agent of $host is not ready: $(tail -n 2 "$WORK/$host/agent.log")"
 	exit 1
 }
@@ -148,7 +148,7 @@ enrolled() {
 	must enroll "$host"
 	fleet_agent_start "$host"
 	courier_start "$host"
-	wait_for 10 connected "$host" && return
+	wait_for 30 connected "$host" && return
 	fail "set-up" "$host does not reach the controller: $(tail -n 2 "$WORK/$host/courier.log")"
 	exit 1
 }
@@ -228,7 +228,7 @@ enforces() {
 fleet_live() {
 	local host
 	for host in "$@"; do
-		wait_for "${FLEET_LIVE_MAX:-20}" enforces "$host" && continue
+		wait_for "${FLEET_LIVE_MAX:-60}" enforces "$host" && continue
 		fail "set-up" "$host does not enforce revision $REVISION: $(bw "$host" status 2>&1 | head -n 3)"
 		exit 1
 	done
@@ -266,7 +266,7 @@ fleet_usual() {
 mapped() {
 	local host
 	for host in "$@"; do
-		wait_for 10 up_to_date "$host" && continue
+		wait_for 30 up_to_date "$host" && continue
 		fail "set-up" "$host is not up to date: $(ctl status | grep "^$host")"
 		exit 1
 	done
@@ -326,7 +326,7 @@ nginx_start() {
 	CONF
 	start "$1" "$2" nginx.service nginx -c "$dir/nginx.conf"
 	nginx_listens() { at "$1" ss -Hltn "sport = $CTL_PORT" | grep -q .; }
-	wait_for 5 nginx_listens "$2" && return
+	wait_for 15 nginx_listens "$2" && return
 	fail "set-up" "nginx does not start: $(tail -n 1 "$dir/error.log") $(tail -n 1 "$WORK/$1.out")"
 	exit 1
 }

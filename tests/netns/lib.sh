@@ -15,6 +15,10 @@
 #
 # Results: pass NAME, fail NAME WHY, same, like, client_*; end every script with `finish_tests`.
 
+# Other libraries source it, each for itself.
+[ -z "${LIB_SOURCED:-}" ] || return 0
+LIB_SOURCED=1
+
 set -u
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -35,8 +39,10 @@ WAIT_STEP=${WAIT_STEP:-0.02}
 TALK_STEP=${TALK_STEP:-20}
 # Environment of the programs of an agent or a fleet: `later SECONDS` fills it.
 LATER=()
-# Milliseconds that a client waits for what must come: a SYN, one more, and a machine that stands still.
-PATIENCE=3000
+# Milliseconds that a client waits for what must come: a SYN, its retransmissions after one second and
+# after three, and a machine that stands still. Like every deadline here but those that a test names as
+# its claim, it is for what will never come: what comes is not waited for any longer.
+PATIENCE=5000
 PATH=$B:$PATH
 # The agent's system call filter keeps the leak checker from looking into it.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
@@ -169,7 +175,7 @@ wait_for() {
 
 # wait_line NAME PATTERN [SECONDS]: a background program has said it.
 wait_line() {
-	wait_for "${3:-5}" grep -qE "$2" "$WORK/$1.out" && return
+	wait_for "${3:-20}" grep -qE "$2" "$WORK/$1.out" && return
 	echo "$1 has not said '$2'; it said:" >&2
 	tail -n 5 "$WORK/$1.out" >&2
 	return 1
@@ -227,7 +233,7 @@ remove_all() {
 	exec 4>&2 2>/dev/null # the shell reports each job that is killed
 	if [ -d "$CG" ]; then
 		echo 1 >"$CG/cgroup.kill"
-		wait_for 5 remove_cgroups || echo "cgroup $CG is left behind" >&4
+		wait_for 15 remove_cgroups || echo "cgroup $CG is left behind" >&4
 	fi
 	for host in "${HOSTS[@]}" net; do
 		ip netns del "$ID-$host"
@@ -308,7 +314,7 @@ unit_remove() {
 	local dir
 	dir=$(unit_dir "$1" "$2")
 	echo 1 >"$dir/cgroup.kill"
-	wait_for 3 rmdir "$dir"
+	wait_for 15 rmdir "$dir"
 }
 
 # at HOST COMMAND...: as that host's root, outside every unit of the test
@@ -369,7 +375,7 @@ stop() {
 
 # finish NAME [SECONDS]: exit status of a background program that ends by itself; 124 if it does not
 finish() {
-	if ! wait_for "${2:-10}" ended "$1"; then
+	if ! wait_for "${2:-30}" ended "$1"; then
 		stop "$1" KILL
 		return 124
 	fi
@@ -494,7 +500,7 @@ udp_denied() {
 # is_cut NAME PROGRAM [SECONDS]: a running conversation ends: reset, closed or stalled
 is_cut() {
 	local got
-	finish "$2" "${3:-6}"
+	finish "$2" "${3:-20}"
 	got=$?
 	case $got in
 	"$RESET" | "$CLOSED" | "$LOST" | "$REFUSED") pass "$1" ;;
@@ -595,7 +601,7 @@ views_live() {
 	local host
 	[ $# -gt 0 ] || set -- "${HOSTS[@]}"
 	for host in "$@"; do
-		wait_for 15 view_arrived "$host" || {
+		wait_for 30 view_arrived "$host" || {
 			fail "set-up" "$host has not taken view $SEQUENCE"
 			exit 1
 		}
@@ -678,6 +684,14 @@ usual() {
 	API=${ADDR4[api-1]} API_6=${ADDR6[api-1]} PAY=${ADDR4[pay-1]} PAY_6=${ADDR6[pay-1]}
 }
 
+# told_ms NAME: when a background program said its last word, in milliseconds since 1970. Not when
+# somebody looked, who may come late.
+told_ms() {
+	local at
+	at=$(stat -c %.3Y "$WORK/$1.out")
+	echo "${at/[.,]/}"
+}
+
 # -------------------------------------------------------------------------------------- agents
 
 # agent_config HOST [MODE [LINE...]]: lines are added to agent.yaml as they are
@@ -725,7 +739,7 @@ agent_start() {
 		bailiwickd --config "$WORK/$host/agent.yaml" --foreground \
 		>>"$WORK/$host/agent.log" 2>&1 </dev/null 8<&- 3>&- &
 	PID[agent-$host]=$!
-	wait_for "${AGENT_START_MAX:-10}" agent_ready "$host" && return
+	wait_for "${AGENT_START_MAX:-30}" agent_ready "$host" && return
 	fail "set-up" "the agent of $host is not ready: $(tail -n 2 "$WORK/$host/agent.log")"
 	exit 1
 }

@@ -22,7 +22,7 @@ done
 apply_all
 for address in "$API" "$API_6"; do
 	expect "with a rule settlement pings, $address" $DONE \
-		run pay-1 settlement.service ping -c 2 -i 0.2 -W 1 "$address"
+		run pay-1 settlement.service ping -c 2 -i 0.2 -W 5 "$address"
 	status_of run pay-1 backup.service datagrams ping "$address" --timeout 500
 	like "backup does not, $address" "$SAID" 'answered 0'
 done

@@ -21,12 +21,12 @@ http {
 END
 start nginx api-1 api.service nginx -c "$WORK/nginx.conf"
 start socat api-1 api.service socat TCP6-LISTEN:9000,fork,reuseaddr EXEC:cat
-start socat-udp api-1 api.service socat -T 2 UDP6-RECVFROM:9000,fork EXEC:cat
+start socat-udp api-1 api.service socat -T 5 UDP6-RECVFROM:9000,fork EXEC:cat
 listens() { at api-1 ss -Hltn "sport = $1" | grep -q .; }
 receives() { at api-1 ss -Huln "sport = $1" | grep -q .; }
 wait_for 10 listens 8443 && wait_for 10 listens 9000 && wait_for 10 receives 9000 ||
 	fail "set-up" "the servers do not listen"
-fetch() { run pay-1 "$1" curl -sS --max-time 5 -o "$3" "$2"; }
+fetch() { run pay-1 "$1" curl -sS --max-time 60 -o "$3" "$2"; }
 for url in "http://$API:8443" "http://[$API_6]:8443"; do
 	expect "curl in settlement.service, $url" 0 fetch settlement.service "$url/" "$WORK/got"
 	same "gets the page" "$(cat "$WORK/got")" 'transfer accepted'
@@ -36,16 +36,16 @@ for url in "http://$API:8443" "http://[$API_6]:8443"; do
 		fetch backup.service "$url/" /dev/null
 done
 expect "ten at once" 0 run pay-1 settlement.service \
-	curl -sS --max-time 5 --parallel "http://$API:8443/large?[1-10]" -o "$WORK/par#1"
+	curl -sS --max-time 60 --parallel "http://$API:8443/large?[1-10]" -o "$WORK/par#1"
 same "socat speaks" \
 	"$(echo hello | run pay-1 settlement.service socat -t 5 -T 5 - "TCP4:$API:9000")" hello
 same "socat in backup does not" \
 	"$(echo hello | run pay-1 backup.service socat -T 1 - "TCP4:$API:9000" 2>/dev/null)" ""
 same "socat by datagrams" \
-	"$(echo hello | run pay-1 settlement.service socat -t 2 -T 2 - "UDP4:$API:9000")" hello
-expect "ping" 0 run pay-1 settlement.service ping -c 3 -i 0.2 -W 1 "$API"
-expect "ping -6" 0 run pay-1 settlement.service ping -6 -c 3 -i 0.2 -W 1 "$API_6"
-expect "ping with fragments" 0 run pay-1 settlement.service ping -c 1 -s 20000 -W 1 "$API"
+	"$(echo hello | run pay-1 settlement.service socat -t 5 -T 5 - "UDP4:$API:9000")" hello
+expect "ping" 0 run pay-1 settlement.service ping -c 3 -i 0.2 -W 5 "$API"
+expect "ping -6" 0 run pay-1 settlement.service ping -6 -c 3 -i 0.2 -W 5 "$API_6"
+expect "ping with fragments" 0 run pay-1 settlement.service ping -c 1 -s 20000 -W 5 "$API"
 status_of run pay-1 backup.service ping -c 1 -W 1 "$API"
 same "ping in backup.service gets nothing" $(($? != 0)) 1
 finish_tests

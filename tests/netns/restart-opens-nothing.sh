@@ -20,19 +20,22 @@ again() { # WHAT [COMMAND...]: killed, changed, started
 	for host in pay-1 api-1; do
 		start "monitor-$host" "$host" monitor.service nft monitor
 	done
-	pause 0.2
-	knocks=$(lines_of knock)
+	for host in pay-1 api-1; do
+		wait_line "monitor-$host" agent_alive || fail "set-up" "nothing is seen at $host"
+	done
 	agent_stop pay-1 KILL
 	agent_stop api-1 KILL
 	[ $# = 1 ] || must "${@:2}"
+	knocks=$(lines_of knock)
+	check "$1: somebody knocks at the kernel alone" wait_for 15 more_lines knock $((knocks + 1))
+	knocks=$(lines_of knock)
 	agents_start pay-1 api-1
-	pause 0.3
+	check "$1: and while they start" wait_for 15 more_lines knock $((knocks + 1))
 	for host in pay-1 api-1; do
 		stop "monitor-$host"
 		same "$1: $host does not observe" \
 			"$(said "monitor-$host" | grep -c 'add element inet bailiwick observe_on')" 0
 	done
-	check "$1: somebody knocked" more_lines knock "$knocks"
 	same "$1: nobody who may not came through" "$(said knock | grep -c through)" 0
 	runs_on "$1: what may, goes on" live
 }

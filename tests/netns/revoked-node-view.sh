@@ -28,7 +28,7 @@ talk transfer pay-1 settlement.service "$API" 8443
 manifest 2 '"revoked_nodes": ["api-1", "api-9"]'
 head pay-1
 must deliver pay-1
-is_cut "its flow is cut" transfer 20
+is_cut "its flow is cut" transfer
 refused "it is not called" pay-1 settlement.service "$API" 8443
 check "the manifest is in force" wait_for 20 in_force pay-1 2
 check "what is left out of the view is told" refused_as pay-1 revoked_node

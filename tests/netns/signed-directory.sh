@@ -125,7 +125,7 @@ head pay-1 '"quarantine": [{"identity": "prod/payments/settlement", "reason": "t
 rm -f "$WORK/pay-1/site/manifests/9"
 mkdir -p "$WORK/keep" && mv "$TREE/manifests/9" "$WORK/keep/9"
 must deliver pay-1
-is_cut "quarantine cuts although the manifest is missing" transfer 5
+is_cut "quarantine cuts although the manifest is missing" transfer
 check "which is said" wait_for 15 refused_as pay-1 unavailable
 mv "$WORK/keep/9" "$TREE/manifests/9"
 head pay-1

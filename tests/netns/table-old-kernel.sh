@@ -12,10 +12,10 @@ TABLE_OPTIONS=(--old-kernel)
 	echo "listeners_a tcp 4242 = $A"
 } >"$WORK/lease.el"
 cp "$WORK/lease.el" "$WORK/left.el"
-load left
 load right
 serve server right s.service 8443
 serve nobody right n.service 7001
+load left
 like "unowned: it would vanish with its owner" "$(table left probe)" 'owned 0'
 same "and is whole" "$(table left check)" "chains as they should be"
 connects "enforced" left a.service "$R4" 8443

@@ -56,7 +56,9 @@ wait_line many '^held 300 of 300'
 feed many round
 wait_line many '^round 1 alive 300 dead 0'
 same "300 flows live" "$(last_line many)" "round 1 alive 300 dead 0"
-victim=$(at right ss -Htn state established 'sport = 8443' | awk 'NR == 1 { print $4 }')
+# One that lives at both ends: the server may still know the conversation that was cut.
+port=$(at left ss -Htn state established 'dport = 8443' | awk 'NR == 1 { sub(/.*:/, "", $3); print $3 }')
+victim=$(at right ss -Htn state established "sport = 8443 and dport = $port" | awk '{ print $4 }')
 must at right ss -K dst "${victim%:*}" dport = "${victim##*:}"
 feed many round
 wait_line many '^round 2'
