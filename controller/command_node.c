@@ -11,6 +11,11 @@
 
 /* ---- node ---- */
 
+enum { NODE_REASON };
+static const struct option_spec node_options[] = {
+	[NODE_REASON] = {.name = "reason", .value = "TEXT", .help = "why; with forget"},
+};
+
 static void render_node(const json_t *result, const struct screen *s, struct buf *b)
 {
 	if (field(result, "nodes") != NULL) {
@@ -21,21 +26,40 @@ static void render_node(const json_t *result, const struct screen *s, struct buf
 	buf_puts(b, " is ");
 	put_clean(b, field_text_or(result, "state", "?"));
 	buf_puts(b, ".\n");
+	if (str_eq(field_text(result, "state"), "forgotten"))
+		buf_puts(b, "Who enrols under that name from now on is a new node.\n");
+}
+
+static int node_body(struct console *c, const struct command *v, const struct args *a, json_t **ret)
+{
+	bool forget = str_eq(a->words[0], "forget");
+	int r;
+
+	if (!forget && a->values[NODE_REASON] != NULL)
+		return command_usage(c, v, "--reason goes with forget");
+	*ret = json_object();
+	r = command_text(c, v, a, NODE_REASON, *ret, "reason", forget);
+	if (r == 0)
+		return 0;
+	json_decref(*ret);
+	return r;
 }
 
 static int run_node(struct console *c, const struct command *v, const struct args *a)
 {
-	static const char *const words[] = {"evict", "ban", "unban"};
+	static const char *const words[] = {"evict", "ban", "unban", "forget"};
 	CLEANUP(freep) char *path = NULL;
 	char quoted[LOG_QUOTE_MAX];
 	bool known = false;
+	json_t *body;
+	int r;
 
 	if (str_eq(a->words[0], "list") && a->word_count == 1)
 		return command_ask(c, v, "GET", "/v1/operator/nodes", NULL);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		known |= str_eq(a->words[0], words[i]);
 	if (!known)
-		return command_usage(c, v, "'%s': list, evict, ban or unban would be right",
+		return command_usage(c, v, "'%s': list, evict, ban, unban or forget would be right",
 				     log_quote(quoted, a->words[0]));
 	if (a->word_count < 2)
 		return command_usage(c, v, "which node? 'node %s pay-1' would be right",
@@ -43,16 +67,22 @@ static int run_node(struct console *c, const struct command *v, const struct arg
 	if (!node_name_ok(a->words[1]))
 		return command_usage(c, v, "'%s' is no node's name",
 				     log_quote(quoted, a->words[1]));
+	r = node_body(c, v, a, &body);
+	if (r != 0)
+		return r;
 	path = mem_printf("/v1/operator/nodes/%s/%s", a->words[1], a->words[0]);
-	if (path == NULL)
-		return command_fail(c, v, "out of memory");
-	return command_ask(c, v, "POST", path, NULL);
+	if (path != NULL)
+		return command_ask(c, v, "POST", path, body);
+	json_decref(body);
+	return command_fail(c, v, "out of memory");
 }
 
 const struct command command_node = {
 	.name = "node",
-	.words = "list | evict NODE | ban NODE | unban NODE",
-	.summary = "nodes; evict: must enrol again; ban: refused, also with a token",
+	.words = "list | evict NODE | ban NODE | unban NODE | forget NODE --reason TEXT",
+	.summary = "nodes; evict: must enrol again; ban: refused, also with a token; forget: gone",
+	.options = node_options,
+	.option_count = ARRAY_LEN(node_options),
 	.words_min = 1,
 	.words_max = 2,
 	.run = run_node,

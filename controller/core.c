@@ -385,6 +385,7 @@ struct node_record *core_node_at(struct core *c, uint32_t node)
 		return NULL;
 	n->head.unsure = true;
 	n->head.next_urgent = true; /* its first: nobody else waits for it */
+	n->head.sequence = n->head.view_sequence = c->sequence_floor;
 	c->nodes[node] = n;
 	if (node >= c->node_count)
 		c->node_count = (size_t)node + 1;

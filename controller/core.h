@@ -105,6 +105,13 @@ int core_cert_issued(struct core *c, const struct svid *s, struct err *err);
 /* Evict: must enrol again. Ban: refused until unbanned, also with a token. */
 int core_node_evict(struct core *c, const char *node, const char *who, struct err *err);
 int core_node_ban(struct core *c, const char *node, bool ban, const char *who, struct err *err);
+/*
+ * One that was removed for good: evicted (-EEXIST otherwise) and placed nowhere by anybody else
+ * than itself (-EEXIST). What it is and said goes; certificates it had stay refused, and a node
+ * that enrols under its name later gets higher numbers than it had.
+ */
+int core_node_forget(struct core *c, const char *node, const char *reason, const char *who,
+		     json_t **ret, struct err *err);
 json_t *core_node_list(struct core *c, struct err *err);
 
 /* --- operators ------------------------------------------------------------------------------- */

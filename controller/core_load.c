@@ -56,6 +56,13 @@ static int take_threshold(void *user, const struct store_row *row)
 	return text_u32(store_row_text(row, 0), 1, KEYRING_MAX, &l->c->policy_keys.threshold);
 }
 
+static int take_floor(void *user, const struct store_row *row)
+{
+	struct loading *l = user;
+
+	return text_u64(store_row_text(row, 0), 0, INT64_MAX, &l->c->sequence_floor);
+}
+
 static int take_clean(void *user, const struct store_row *row)
 {
 	struct loading *l = user;
@@ -75,6 +82,9 @@ static int load_keys(struct loading *l)
 	if (r >= 0)
 		r = store_ask(c->store, STORE_META_GET, take_threshold, l, l->err,
 			      store_text("policy_threshold"));
+	if (r >= 0)
+		r = store_ask(c->store, STORE_META_GET, take_floor, l, l->err,
+			      store_text(SEQUENCE_FLOOR));
 	if (r >= 0)
 		r = store_ask(c->store, STORE_META_GET, take_clean, l, l->err,
 			      store_text(SHUTDOWN_MARK));

@@ -81,6 +81,7 @@ struct node_record {
 	size_t place_count;
 	uint64_t logs_dropped; /* as it said last; not stored: it says so again */
 	int64_t owes_until_ms; /* core_node_charge() */
+	bool recalled;         /* valid_from is also that of whoever had the name before */
 	struct head_state head;
 };
 
@@ -122,6 +123,8 @@ struct core {
 	bool lost;
 	bool save_failed; /* said already */
 	int64_t pruned_at;
+	uint64_t sequence_floor; /* no node's first head is below the last of one that is forgotten
+				  */
 	int64_t (*now_ms)(void); /* wall clock; tests have their own */
 };
 
@@ -154,6 +157,18 @@ void core_node_charge(struct core *c, struct node_record *n, int64_t ms);
 /* -EPERM banned, -EACCES evicted. */
 int core_node_admitted(const struct node_record *n, const char *name, struct err *err);
 int core_node_put(struct core *c, const char *name, enum node_state state, struct err *err);
+
+/* forget.c */
+#define SEQUENCE_FLOOR "sequence_floor"
+/* To be asked before valid_from is: whoever has the name after another is not let in by his. */
+int core_node_recall(struct core *c, struct node_record *n, const char *name, struct err *err);
+/*
+ * For lists: one flag a node. Off for those that are but a name in memory, of no placement and no
+ * row. Caller frees; NULL: no memory.
+ */
+bool *core_nodes_listed(const struct core *c, size_t *ret_count);
+/* logs.c */
+void core_log_forget(const struct core *c, const char *node);
 
 /* core_load.c */
 int core_load(struct core *c, struct err *err);

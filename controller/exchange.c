@@ -34,6 +34,7 @@ static enum MHD_Result (*const handlers[ROUTE_COUNT])(struct exchange *x) = {
 	[ROUTE_OP_EVICT] = handle_operator,
 	[ROUTE_OP_BAN] = handle_operator,
 	[ROUTE_OP_UNBAN] = handle_operator,
+	[ROUTE_OP_FORGET] = handle_operator,
 	[ROUTE_OP_TOKEN] = handle_operator,
 	[ROUTE_OP_PLACE] = handle_operator,
 	[ROUTE_OP_BLOB] = handle_operator,

@@ -34,6 +34,8 @@ struct exporting {
 	const char *dir;
 	int dir_fd;
 	struct map *wanted; /* paths that stay */
+	bool *listed;       /* nodes */
+	size_t listed_count;
 	size_t written, unchanged, removed, heads, views;
 	int64_t revisions[REVISIONS_KEPT];
 	size_t revision_count;
@@ -176,9 +178,11 @@ static int put_manifest(struct exporting *e, int64_t revision)
 	return r < 0 ? r : put(e, static_path_manifest(path, (uint64_t)revision), bytes, len);
 }
 
-static bool exported(const struct core *c, uint32_t node)
+static bool exported(const struct exporting *e, uint32_t node)
 {
-	return !views_node_at(c->views, node)->shut &&
+	const struct core *c = e->c;
+
+	return node < e->listed_count && e->listed[node] && !views_node_at(c->views, node)->shut &&
 	       (node >= c->node_count || !c->nodes[node] || c->nodes[node]->state != NODE_BANNED);
 }
 
@@ -188,7 +192,7 @@ static int put_views(struct exporting *e)
 	int r = 0;
 
 	for (uint32_t i = 0; i < views_node_count(c->views) && r == 0; i++) {
-		if (!exported(c, i))
+		if (!exported(e, i))
 			continue;
 		r = head_make_current(c, i, e->err);
 		if (r == 0)
@@ -206,7 +210,7 @@ static int put_heads(struct exporting *e)
 	int r = 0;
 
 	for (uint32_t i = 0; i < views_node_count(c->views) && r == 0; i++) {
-		const struct head_state *h = exported(c, i) ? &c->nodes[i]->head : NULL;
+		const struct head_state *h = exported(e, i) ? &c->nodes[i]->head : NULL;
 
 		if (!h || !h->envelope)
 			continue;
@@ -312,7 +316,8 @@ int core_export(struct core *c, const char *dir, json_t **ret, struct err *err)
 	if (r < 0)
 		return r;
 	e.wanted = map_new((size_t)3 * VIEWS_NODES_MAX, NULL);
-	r = e.wanted ? make_folders(&e) : err_set(err, ENOMEM, "out of memory");
+	e.listed = core_nodes_listed(c, &e.listed_count);
+	r = e.wanted && e.listed ? make_folders(&e) : err_set(err, ENOMEM, "out of memory");
 	if (r == 0)
 		r = put_everything(&e);
 	if (r == 0) {
@@ -326,6 +331,7 @@ int core_export(struct core *c, const char *dir, json_t **ret, struct err *err)
 		r = *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 	}
 	map_free(e.wanted);
+	free(e.listed);
 	closep(&e.dir_fd);
 	return r;
 }

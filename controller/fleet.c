@@ -178,14 +178,17 @@ static json_t *files_json(const struct core *c)
 
 static json_t *summary_json(struct core *c)
 {
-	json_int_t current = 0, expected = 0, total = views_node_count(c->views);
+	json_int_t current = 0, expected = 0, total = 0;
+	size_t count = 0;
+	CLEANUP(freep) bool *listed = core_nodes_listed(c, &count);
 
-	for (uint32_t i = 0; i < views_node_count(c->views); i++) {
-		const struct node_record *n = core_node_at(c, i);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct node_record *n = listed[i] ? core_node_at(c, i) : NULL;
 		uint64_t sequence = head_sequence_known(c, i);
 
 		if (!n)
 			continue;
+		total++;
 		expected += n->state == NODE_EXPECTED;
 		current += sequence > 0 && (uint64_t)json_integer_value(json_object_get(
 						   n->report, "head_sequence")) == sequence;

@@ -195,7 +195,9 @@ uint64_t head_sequence_known(const struct core *c, uint32_t node)
 
 	if (!c->policy || !n)
 		return 0;
-	return n->head.pending ? n->head.next_sequence : n->head.sequence;
+	if (n->head.pending)
+		return n->head.next_sequence;
+	return n->head.envelope ? n->head.sequence : 0; /* a floor is no head */
 }
 
 void head_catch_up(struct core *c, uint32_t node, uint64_t head, uint64_t view)

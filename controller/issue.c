@@ -329,10 +329,14 @@ static int judge_foreign(struct core *c, const struct svid *s, struct err *err)
 {
 	struct node_record *n;
 	uint32_t node;
+	int r;
 
 	n = core_node(c, s->name, &node);
 	if (!n)
 		return err_set(err, ENOMEM, "out of memory, or too many nodes");
+	r = core_node_recall(c, n, s->name, err);
+	if (r < 0)
+		return r;
 	if (s->not_before.s < n->valid_from)
 		return evicted(s, err);
 	return n->state == NODE_ACTIVE ? 0 : core_node_store(c, node, err);

@@ -122,9 +122,11 @@ static json_t *state_json(const struct core *c, uint32_t node, const struct node
 json_t *nodes_json(struct core *c)
 {
 	json_t *list = json_array();
+	size_t count = 0;
+	CLEANUP(freep) bool *listed = core_nodes_listed(c, &count);
 
-	for (uint32_t i = 0; i < views_node_count(c->views); i++) {
-		struct node_record *n = core_node_at(c, i);
+	for (uint32_t i = 0; i < count; i++) {
+		struct node_record *n = listed[i] ? core_node_at(c, i) : NULL;
 		json_t *one = n ? state_json(c, i, n) : NULL;
 
 		if (one && n->report)

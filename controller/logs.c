@@ -69,6 +69,16 @@ static int open_log(const struct core *c, const char *node, int *ret_fd, struct 
 	return 0;
 }
 
+void core_log_forget(const struct core *c, const char *node)
+{
+	static const char *const suffixes[] = {"", ".1"};
+	char path[CORE_PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++)
+		if (logs_path(c, path, node, suffixes[i], NULL) == 0)
+			(void)unlink(path);
+}
+
 /* "[{},{},{}" takes eighty times its size in memory; braces in texts count, and are few. */
 static bool too_many_objects(const char *json, size_t len)
 {

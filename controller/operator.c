@@ -99,6 +99,19 @@ static int order_ban(struct order *o)
 			   ban ? "banned" : "not banned");
 }
 
+static int order_forget(struct order *o)
+{
+	const char *reason = json_take_string(&o->in, "reason", TEXT_MAX);
+	int r;
+
+	if (!complete(o))
+		return o->in.r;
+	r = core_node_forget(o->core, o->x->match.arg, reason, o->who, &o->result, o->err);
+	if (r >= 0)
+		(void)polls_wake(o->x->server->polls, o->x->match.arg);
+	return r;
+}
+
 static json_t *policy_pins(struct order *o)
 {
 	json_t *trust = core_trust(o->core), *pins = json_array(), *pem;
@@ -340,6 +353,7 @@ static const struct {
 	[ROUTE_OP_EVICT] = {order_evict, false},
 	[ROUTE_OP_BAN] = {order_ban, false},
 	[ROUTE_OP_UNBAN] = {order_ban, false},
+	[ROUTE_OP_FORGET] = {order_forget, false},
 	[ROUTE_OP_TOKEN] = {order_token, false},
 	[ROUTE_OP_PLACE] = {order_place, false},
 	[ROUTE_OP_BLOB] = {order_blob, true},

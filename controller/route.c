@@ -38,6 +38,8 @@ static const struct route_info routes[ROUTE_COUNT] = {
 	[ROUTE_OP_BAN] = {OP "nodes/*/ban", "op_ban", true, ROUTE_OPERATOR, OPERATOR_BODY_MAX},
 	[ROUTE_OP_UNBAN] = {OP "nodes/*/unban", "op_unban", true, ROUTE_OPERATOR,
 			    OPERATOR_BODY_MAX},
+	[ROUTE_OP_FORGET] = {OP "nodes/*/forget", "op_forget", true, ROUTE_OPERATOR,
+			     OPERATOR_BODY_MAX},
 	[ROUTE_OP_TOKEN] = {OP "tokens", "op_token", true, ROUTE_OPERATOR, OPERATOR_BODY_MAX},
 	[ROUTE_OP_PLACE] = {OP "place", "op_place", true, ROUTE_OPERATOR, OPERATOR_BODY_MAX},
 	[ROUTE_OP_BLOB] = {OP "blobs", "op_blob", true, ROUTE_OPERATOR, MANIFEST_BLOB_SIZE_MAX},

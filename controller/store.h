@@ -71,6 +71,14 @@ enum store_query {
 	STORE_NODE_PUT,
 	/* name, last seen, report */
 	STORE_NODE_REPORT,
+	/* name: its row, its head, its tokens; certificates stay, refused, until they end */
+	STORE_NODE_DEL,
+	STORE_HEAD_DEL,
+	STORE_TOKENS_DEL,
+	/* name, valid from: of a node that was forgotten */
+	STORE_FORGOTTEN_PUT,
+	/* name -> valid from */
+	STORE_FORGOTTEN_GET,
 
 	/* id -> sha256 of the secret, node, uses, used, expires, used at, used from */
 	STORE_TOKEN_GET,

@@ -51,6 +51,8 @@ const char *const store_schema_steps[STORE_SCHEMA_VERSION] = {
 	" revoked_by TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
 	"CREATE INDEX operators_key ON operators (key_id);"
 	"CREATE TABLE operator_bars (name TEXT PRIMARY KEY, before INTEGER NOT NULL)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE forgotten (name TEXT PRIMARY KEY, valid_from INTEGER NOT NULL)"
 	" WITHOUT ROWID;",
 };
 
@@ -93,6 +95,13 @@ const char *const store_sql[STORE_QUERIES] = {
 			   " (name, state, changed, valid_from, seen, report)"
 			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 	[STORE_NODE_REPORT] = "UPDATE nodes SET seen = ?2, report = ?3 WHERE name = ?1",
+
+	[STORE_NODE_DEL] = "DELETE FROM nodes WHERE name = ?1",
+	[STORE_HEAD_DEL] = "DELETE FROM heads WHERE node = ?1",
+	[STORE_TOKENS_DEL] = "DELETE FROM tokens WHERE node = ?1",
+	[STORE_FORGOTTEN_PUT] = "INSERT OR REPLACE INTO forgotten (name, valid_from)"
+				" VALUES (?1, ?2)",
+	[STORE_FORGOTTEN_GET] = "SELECT valid_from FROM forgotten WHERE name = ?1",
 
 	[STORE_TOKEN_GET] = "SELECT secret_sha256, node, uses, used, expires, used_at, used_from"
 			    " FROM tokens WHERE id = ?1",

@@ -99,6 +99,19 @@ problem 503 no_policy "a node of an existing PKI is known" "$URL/v1/head"
 as corp-operator
 problem 401 bad_certificate "but it names no operators" "$URL/v1/operator/status"
 
+# --- a node that is gone for good
+ctl node ban pay-6 >/dev/null
+ctl node unban pay-6 >/dev/null
+mkdir -p "$DATA/logs"
+echo '{}' >"$DATA/logs/pay-6.jsonl"
+expect "forgetting needs a reason" 2 controller node forget pay-6 --data "$DATA"
+expect "and a reason needs forgetting" 2 controller node evict pay-6 --reason x --data "$DATA"
+check "a node is forgotten" controller node forget pay-6 --reason "scrapped" --data "$DATA"
+same "no list has it" "$(ctl_json '[.nodes[].node] | index("pay-6")' node list)" null
+same "nor its decision records" "$(find "$DATA/logs" -name 'pay-6*')" ""
+like "the audit log has it" "$(ctl audit)" 'local +node-forget +pay-6 +.*scrapped'
+expect "it is not known any more" 1 controller node forget pay-6 --reason again --data "$DATA"
+
 # --- the next start
 ctl node ban pay-7 >/dev/null
 controller_stop
