@@ -170,6 +170,57 @@ static const struct addr *candidate(const struct peer_query *q, size_t i)
 }
 
 /*
+ * Whether policy has anybody here whom somebody at that address may call at this port. A node that
+ * was taken over must not learn from us what else listens here: port by port, there is no
+ * difference between what is not for it and what is not there.
+ */
+static bool may_be_called(const struct inquiry *q, const struct addr *far, uint16_t port)
+{
+	const struct generation *g = q->edition->gen;
+
+	for (size_t i = 0; i < g->local_count; i++)
+		if (lookup_conduit(g, g->locals[i].index, LOOKUP_IN, far, q->query->l4proto, port))
+			return true;
+	return false;
+}
+
+static enum peer_status refuse_port(struct inquiry *q, const struct addr *far, uint16_t port)
+{
+	char text[ADDR_TEXT_MAX];
+
+	return refuse(q->v, PEER_NO_SOCKET, "policy lets nobody at %s call port %u here",
+		      addr_format(text, far), port);
+}
+
+static bool asks_about_listener(const struct inquiry *q)
+{
+	return (q->query->flags & PEER_LISTENER) != 0;
+}
+
+/*
+ * Before the socket table is looked at, so that the time tells nothing either. Of a connection that
+ * stands the port is known behind NAT only, below.
+ */
+static enum peer_status look_up(struct inquiry *q, const struct addr *dst, const struct addr *mine)
+{
+	struct vouch *v = q->v;
+	bool established = (q->query->flags & PEER_ESTABLISHED) != 0;
+	uint16_t port = q->query->dport;
+	enum peer_status status;
+
+	if (asks_about_listener(q) && !established && !may_be_called(q, q->far, port))
+		return refuse_port(q, q->far, port);
+	status = vouch_socket_find(v->owner, v->agent->conntrack, q->query, dst,
+				   workloads_interface_of(v->agent->workloads, mine), &q->found);
+	if (status != PEER_OK)
+		return refuse(v, status, "%s", q->found.refusal);
+	port = q->found.socket.tuple.local_port;
+	if (asks_about_listener(q) && established && !may_be_called(q, q->far, port))
+		return refuse_port(q, q->far, port);
+	return PEER_OK;
+}
+
+/*
  * The asking node is told about nothing but traffic with itself (R46). To questions about others it
  * gets the answer that a tuple without a socket gets, before anything was looked up: neither the
  * status nor the time tells it what runs here or whom this host talks to.
@@ -177,7 +228,7 @@ static const struct addr *candidate(const struct peer_query *q, size_t i)
 static enum peer_status find_socket(struct inquiry *q)
 {
 	struct vouch *v = q->v;
-	bool listener = (q->query->flags & PEER_LISTENER) != 0;
+	bool listener = asks_about_listener(q);
 	const struct addr *mine = listener ? &q->query->dst : &q->query->src;
 	enum peer_status status = PEER_NO_SOCKET, first = PEER_OK;
 	const struct addr *dst;
@@ -196,12 +247,8 @@ static enum peer_status find_socket(struct inquiry *q)
 			return refuse(v, PEER_NOT_MY_ADDRESS, "%s is no address of this node",
 				      addr_format(text, mine));
 		else {
-			status = vouch_socket_find(
-				v->owner, v->agent->conntrack, q->query, dst,
-				workloads_interface_of(v->agent->workloads, mine), &q->found);
 			q->far = far;
-			if (status != PEER_OK)
-				(void)refuse(v, status, "%s", q->found.refusal);
+			status = look_up(q, dst, mine);
 		}
 		if (status == PEER_OK)
 			return PEER_OK;
@@ -340,7 +387,7 @@ static enum peer_status check_sender(struct inquiry *q)
 	const struct generation *g = NULL;
 	const struct conduit *c;
 
-	if (q->query->l4proto != IPPROTO_UDP || (q->query->flags & PEER_LISTENER) != 0)
+	if (q->query->l4proto != IPPROTO_UDP || asks_about_listener(q))
 		return PEER_OK;
 	if (mark >= MARK_UNCLAIMED_MIN && mark <= MARK_UNCLAIMED_MAX)
 		return refuse(q->v, PEER_AMBIGUOUS,
@@ -376,7 +423,7 @@ static enum peer_status find_identity(struct inquiry *q)
 	case WORKLOAD_GONE:
 		return refuse(v, PEER_NO_IDENTITY, "the cgroup of the socket is gone");
 	}
-	if (w.ingress_only && !(q->query->flags & PEER_LISTENER))
+	if (w.ingress_only && !asks_about_listener(q))
 		return refuse(v, PEER_NO_IDENTITY,
 			      "the socket is of a socket unit, which is a listener only");
 	q->local = local_of(q->edition->gen, (uint32_t)w.identity);
@@ -396,7 +443,7 @@ static bool only_observes(const struct inquiry *q)
 
 static enum peer_status check_policy(struct inquiry *q)
 {
-	bool listener = (q->query->flags & PEER_LISTENER) != 0;
+	bool listener = asks_about_listener(q);
 	uint16_t port = listener ? q->found.socket.tuple.local_port : q->query->dport;
 	const struct conduit *c;
 	char text[ADDR_TEXT_MAX];

@@ -561,8 +561,21 @@ TEST(who_listens_is_told_before_the_first_byte)
 	CHECK_STR(answer_text(&t, "c-1", &q), "no_socket ");
 	q.dport = 7009;
 	CHECK_STR(answer_text(&t, "b-1", &q), "no_socket ");
+	/* A port that nobody over there may call, whoever listens: the same as if nobody did. */
 	(void)fixture_listener("a.service", USER_A, AF_INET, 7009);
-	CHECK_CONTAINS(answer_text(&t, "b-1", &q), "egress_denied");
+	CHECK_STR(answer_text(&t, "b-1", &q), "no_socket ");
+	q.flags = PEER_LISTENER | PEER_ESTABLISHED;
+	CHECK_STR(answer_text(&t, "b-1", &q), "no_socket ");
+	fixture_make("nobody.service");
+	(void)fixture_listener("nobody.service", USER_A, AF_INET, 7010);
+	q.flags = PEER_LISTENER;
+	q.dport = 7010;
+	CHECK_STR(answer_text(&t, "b-1", &q), "no_socket ");
+	/* Also where this host would let anybody do anything. */
+	t.b.agent.mode = MODE_OBSERVE;
+	q.dport = 7009;
+	CHECK_STR(answer_text(&t, "b-1", &q), "no_socket ");
+	t.b.agent.mode = MODE_ENFORCE;
 	CHECK_INT(addr_parse("10.9.0.5", &q.dst), 0);
 	CHECK_STR(answer_text(&t, "b-1", &q), "not_my_address ");
 }
