@@ -362,7 +362,12 @@ static struct stream *stream_for(struct peers *p, struct peer *n)
 		stream_drain(idle, PEER_NOTICE_BYE, "another peer is asked");
 	}
 	n->reconnect_at.ns = 0;
-	stream_connect(n, p);
+	/* A node that ends each stream on purpose has not failed, and costs a handshake each time.
+	 */
+	if (bucket_take(&n->connects, PEERS_CONNECTS_PER_S, PEERS_CONNECTS_BURST, mono_now()))
+		stream_connect(n, p);
+	else
+		(void)snprintf(n->error, sizeof(n->error), "it ends its streams too soon");
 	if (!n->stream)
 		failed(p, n);
 	return n->stream;

@@ -38,6 +38,8 @@
 #define PEERS_BACKOFF_WANTED 2000 /* while connections ask for it */
 #define PEERS_WANTED_MS      5000
 #define PEERS_PROBE_APART_MS 1000 /* at most, when it is heard of by another way */
+#define PEERS_CONNECTS_PER_S 2    /* to one node, however its streams end */
+#define PEERS_CONNECTS_BURST 16
 #define PEERS_DETAIL_MAX     256
 #define PEERS_FRAMES_PER_S   200000 /* of a kind that costs nothing: above is no peer */
 #define PEERS_STREAMS_A_NODE 4      /* of one that asks: it needs one, and another in its place */
@@ -125,6 +127,7 @@ struct peer {
 	bool asked; /* in this run or the last one: connect ahead */
 	bool ahead; /* that was tried */
 	struct mono asked_at, tried_at;
+	struct bucket connects;
 	uint64_t rtt_us;
 	char error[PEERS_DETAIL_MAX]; /* of the newest attempt; "" = it worked */
 };

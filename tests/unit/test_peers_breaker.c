@@ -207,3 +207,44 @@ TEST(a_greeting_closes_no_breaker_but_a_pong_does)
 	hand_done(&h);
 	world_done(&w);
 }
+
+/* GOAWAY is no failure; who says it to everything would have a handshake for each question. */
+TEST(a_node_that_ends_each_stream_is_connected_to_seldom)
+{
+	const struct peer_notice bye = {.code = PEER_NOTICE_BYE, .text = "no"};
+	struct world w;
+	struct hand h;
+	struct mono began = mono_now();
+	unsigned streams = 0;
+
+	world_make(&w);
+	peers_free(TAKE_PTR(w.b.peers));
+	hand_make(&w, &h, true);
+	end_sees(&w.a, "api-1", raw_listen(&h.r));
+	peers_view_changed(w.a.peers);
+	for (size_t i = 1; i <= 60; i++) {
+		bool opened = false;
+
+		(void)world_ask(&w, "api-1", 100);
+		while (w.replies.count < i || w.a.peers->asking.count) {
+			raw_step(&h.r);
+			if (h.r.shaken && !opened) {
+				opened = true;
+				streams++;
+				h.r.out.len = h.r.sent = 0;
+				raw_hello(&h.r, "api-1");
+				peer_notice_encode(&h.r.out, PEER_GOAWAY, 0, &bye);
+			}
+			if (h.r.ended)
+				raw_close(&h.r);
+			world_turn(&w);
+		}
+		raw_close(&h.r);
+		h.r.shaken = h.r.ended = false;
+	}
+	CHECK(streams >= 1);
+	CHECK(streams <= 20 + 4 * (unsigned)(mono_ms_since(began, mono_now()) / 1000));
+	CHECK(w.replies.by_outcome[PEER_UNREACHABLE] > 0);
+	hand_done(&h);
+	world_done(&w);
+}
