@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "controller-client/svid.h"
 #include "courier/pace.h"
+#include "courier/proxy.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -38,6 +39,7 @@ struct http_request {
 	char *body;
 	size_t max;
 	struct mono since;
+	bool proxied;
 	struct http_answer answer;
 	char curl_error[CURL_ERROR_SIZE];
 	void (*done)(void *user, struct http_answer *a);
@@ -49,6 +51,7 @@ struct http {
 	sd_event_source *timer;
 	CURLM *multi;
 	struct http_request *requests;
+	struct proxy *proxy; /* NULL: none */
 	char *ca, *cert, *key;
 	size_t ca_len;
 };
@@ -201,6 +204,18 @@ void http_cancel(struct http_request *r)
 		request_free(r);
 }
 
+/* Whose fault it is looks the same to libcurl whoever the other end of the socket is. */
+static void blame_proxy(struct http_request *r)
+{
+	struct http_answer *a = &r->answer;
+	char why[HTTP_ERROR_MAX];
+	long code = 0;
+
+	(void)curl_easy_getinfo(r->easy, CURLINFO_HTTP_CONNECTCODE, &code);
+	(void)snprintf(why, sizeof(why), "%s", a->error);
+	proxy_explain(r->http->proxy, code, why, a->error, sizeof(a->error));
+}
+
 static void finish(struct http_request *r, CURLcode code)
 {
 	struct http_answer *a = &r->answer;
@@ -221,6 +236,8 @@ static void finish(struct http_request *r, CURLcode code)
 	else if (a->broken)
 		(void)snprintf(a->error, sizeof(a->error), "%s",
 			       r->curl_error[0] ? r->curl_error : curl_easy_strerror(code));
+	if (a->broken && r->proxied && !a->too_large)
+		blame_proxy(r);
 	http_explain(a);
 	r->done(r->user, a);
 	request_free(r);
@@ -301,6 +318,47 @@ static void set_limits(const struct http_call *call, CURL *easy)
 	}
 }
 
+static bool through_proxy(const struct proxy *p, const char *url)
+{
+	CURLU *u = p ? curl_url() : NULL;
+	char *host = NULL;
+	bool excepted;
+
+	if (!u)
+		return p != NULL;
+	if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
+		(void)curl_url_get(u, CURLUPART_HOST, &host, 0);
+	excepted = host && proxy_is_exception(p->exceptions, host);
+	curl_free(host);
+	curl_url_cleanup(u);
+	return !excepted;
+}
+
+static curl_socket_t no_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	(void)user;
+	(void)purpose;
+	(void)address;
+	return CURL_SOCKET_BAD;
+}
+
+/* "" keeps libcurl from looking at the environment itself. One that cannot be read is not passed
+ * by. */
+static void set_proxy(const struct http *h, struct http_request *r, const char *url)
+{
+	const struct proxy *p = h->proxy;
+
+	r->proxied = through_proxy(p, url);
+	(void)curl_easy_setopt(r->easy, CURLOPT_NOPROXY, "");
+	(void)curl_easy_setopt(r->easy, CURLOPT_PROXY, r->proxied && p->url ? p->url : "");
+	if (r->proxied && !p->url)
+		(void)curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, no_socket);
+	if (!r->proxied || !p->user)
+		return;
+	(void)curl_easy_setopt(r->easy, CURLOPT_PROXYUSERNAME, p->user);
+	(void)curl_easy_setopt(r->easy, CURLOPT_PROXYPASSWORD, p->password ? p->password : "");
+}
+
 static void set_callbacks(struct http_request *r)
 {
 	(void)curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
@@ -352,6 +410,7 @@ struct http_request *http_start(struct http *h, const struct http_call *call)
 	}
 	set_tls(h, r->easy, call->anonymous);
 	set_limits(call, r->easy);
+	set_proxy(h, r, call->url);
 	set_callbacks(r);
 	if (curl_multi_add_handle(h->multi, r->easy) != CURLM_OK) {
 		request_drop(r);
@@ -434,6 +493,7 @@ static int want_timer(CURLM *multi, long timeout_ms, void *user)
 int http_new(sd_event *event, struct http **ret, struct err *err)
 {
 	struct http *h = mem_calloc(1, sizeof(*h));
+	bool failed = false;
 	int r = -ENOMEM;
 
 	if (!h || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
@@ -441,8 +501,12 @@ int http_new(sd_event *event, struct http **ret, struct err *err)
 		return err_set(err, ENOMEM, "libcurl cannot be started");
 	}
 	h->event = event;
+	h->proxy = proxy_from_environment(&failed);
+	if (h->proxy && h->proxy->url)
+		log_info("controller: asked through the proxy at %s, but for what no_proxy names",
+			 h->proxy->where);
 	h->multi = curl_multi_init();
-	if (h->multi)
+	if (h->multi && !failed)
 		r = sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, 0,
 					       TIMER_ACCURACY_US, on_timer, h);
 	if (r >= 0)
@@ -474,6 +538,7 @@ void http_free(struct http *h)
 	(void)curl_multi_cleanup(h->multi);
 	sd_event_source_disable_unref(h->timer);
 	(void)http_set_identity(h, NULL, NULL);
+	proxy_free(h->proxy);
 	free(h->ca);
 	free(h);
 	curl_global_cleanup();
