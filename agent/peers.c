@@ -207,14 +207,17 @@ static void follow_view(struct peers *p, struct peer *n, const struct map *nodes
 		stream_drain(n->stream, PEER_NOTICE_BYE, "the view has another endpoint for it");
 }
 
-/* Node, pinned key, certificate against the roots of now. */
+/*
+ * Node, pinned key, certificate against the roots of now; also of who has shown his certificate and
+ * keeps the end of the handshake back.
+ */
 static void recheck(struct stream_list *l, const struct map *nodes, bool keys)
 {
 	struct stream *next;
 
 	for (struct stream *s = l->first; s; s = next) {
 		next = s->next;
-		if (s->state != STREAM_OPEN)
+		if (!s->svid)
 			continue;
 		if (keys ? peers_tls_recheck(s)
 			 : map_get_str(nodes, s->svid->name) &&

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BUDGET 30000
@@ -676,4 +677,56 @@ TEST(an_authority_that_is_gone_ends_its_streams)
 	WORLD_UNTIL(&w, w.replies.count == 2);
 	CHECK_INT(w.replies.last.outcome, PEER_UNREACHABLE);
 	world_done(&w);
+}
+
+/* --- what changes in the middle of a handshake ------------------------------------------------ */
+
+/* Bytes before the last record (RFC 8446, 5.1). */
+static size_t before_last(const uint8_t *bytes, size_t len)
+{
+	size_t at = 0, last = 0;
+
+	while (at + 5 <= len) {
+		last = at;
+		at += 5U + (size_t)(bytes[at + 3] << 8 | bytes[at + 4]);
+	}
+	return last;
+}
+
+/* Shows its certificate, and keeps its Finished back. */
+TEST(a_node_that_left_the_view_in_the_middle_of_a_handshake_has_no_stream)
+{
+	uint8_t bytes[16384];
+	BIO *out = BIO_new(BIO_s_mem());
+	struct stream *s;
+	struct hand h;
+	size_t kept;
+	int n;
+
+	hand_make(&h);
+	raw_connect(&h.r, h.w.b.port);
+	SSL_set0_wbio(h.r.ssl, out);
+	while (!h.r.shaken) {
+		raw_step(&h.r);
+		n = h.r.shaken ? 0 : BIO_read(out, bytes, sizeof(bytes));
+		if (n > 0)
+			CHECK_INT(send(h.r.fd, bytes, (size_t)n, MSG_NOSIGNAL), n);
+		world_turn(&h.w);
+	}
+	n = BIO_read(out, bytes, sizeof(bytes));
+	CHECK(n > 0);
+	kept = before_last(bytes, (size_t)n);
+	CHECK(kept > 0);
+	CHECK_INT(send(h.r.fd, bytes, kept, MSG_NOSIGNAL), kept);
+	s = h.w.b.peers->serving.first;
+	WORLD_UNTIL(&h.w, s->svid != NULL);
+	CHECK_UINT(h.w.b.peers->serving.open, 0);
+	free(h.w.b.view.nodes[0].node);
+	h.w.b.view.node_count = 0;
+	h.w.b.view.sequence++;
+	peers_view_changed(h.w.b.peers);
+	(void)send(h.r.fd, bytes + kept, (size_t)n - kept, MSG_NOSIGNAL);
+	world_for(&h.w, 20);
+	CHECK_UINT(h.w.b.peers->serving.count, 0);
+	hand_done(&h);
 }
