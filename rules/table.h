@@ -92,6 +92,7 @@ enum stmt_kind {
 
 #define TABLE_STATE_INVALID     1U
 #define TABLE_STATE_ESTABLISHED 2U
+#define TABLE_STATE_RELATED     4U
 #define TABLE_STATE_NEW         8U
 #define TABLE_STATE_UNTRACKED   64U
 

@@ -115,6 +115,9 @@ static void log_chain(struct builder *b, enum table_log_decision d, enum table_l
 		RULE(b, count_as("log_lost"));
 		return;
 	}
+	/* The lease of the flow that it is about has ended. */
+	if (w == TABLE_LOG_ENDED)
+		table_skip_errors(b);
 	if (w == TABLE_LOG_ATTEST)
 		log_again(b, decision, why);
 	log_flows(b, SET_DENIED4, LOAD_SADDR4, LOAD_DADDR4, LOAD_DPORT, has_ports(), decision, why);

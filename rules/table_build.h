@@ -90,10 +90,19 @@ void table_by_slot(struct builder *b, const char *name);
 /* To chain `to` where a rule in observe mode is among those that ask. */
 void table_ask_watched(struct builder *b, const char *to);
 
+/*
+ * ICMP errors about flows, see table_errors.c: where those of one hook are judged, and what keeps
+ * them from being taken for packets of their flow.
+ */
+void table_judge_errors(struct builder *b, bool in);
+void table_accept_errors(struct builder *b);
+void table_skip_errors(struct builder *b);
+
 /* Parts, each in its own file. */
 void table_answers(struct builder *b);     /* log, observe, deny, answer */
 void table_live_chains(struct builder *b); /* what elements of live lead to */
 void table_whose(struct builder *b);       /* local end -> identity mark */
 void table_which(struct builder *b);       /* identity, far end, service -> conduit mark */
 void table_questions(struct builder *b);
+void table_errors(struct builder *b);
 void table_paths(struct builder *b); /* base chains and what they lead to */

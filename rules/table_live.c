@@ -11,6 +11,7 @@ static void singles(struct builder *b)
 	char name[CHAIN_NAME_MAX];
 
 	CHAIN(b, "%s", live_chain(name, LIVE_WATCHED));
+	table_accept_errors(b);
 	RULE(b, is_original(), jump("log_watch_rule"));
 	RULE(b, accept_it());
 	CHAIN(b, "%s", live_chain(name, LIVE_LEASED));
@@ -131,6 +132,7 @@ static void ask(struct builder *b)
 	ask_chain(b, "ask_syn", TABLE_QUEUE_ATTEST);
 	ask_chain(b, "ask_datagram", TABLE_QUEUE_DATAGRAM);
 	CHAIN(b, "%s", live_chain(name, LIVE_ASK));
+	table_accept_errors(b);
 	RULE(b, table_plain(STMT_SYN_ONLY), state_is(TABLE_STATE_ESTABLISHED), go("deny_resync"));
 	RULE(b, table_plain(STMT_SYN_ONLY), go("ask_syn"));
 	RULE(b, proto_is(IPPROTO_UDP), is_original(), go("ask_datagram"));

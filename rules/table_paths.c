@@ -8,7 +8,6 @@
 #include <linux/if_packet.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
-#include <netinet/ip_icmp.h>
 
 #define HOP_LIMIT_LOCAL      255
 #define MLD2_LISTENER_REPORT 143
@@ -34,23 +33,6 @@ static void neighbours(struct builder *b)
 	for (size_t i = 0; i < sizeof(listeners); i++)
 		RULE(b, table_value(STMT_ICMPV6_TYPE, listeners[i]), go("multicast_listeners"));
 	RULE(b, proto_is(IPPROTO_IGMP), accept_it());
-}
-
-/*
- * The kernel's own refusal of a datagram ends at the socket that sent it, and is no packet to be
- * judged: it carries the mark of the flow it quotes, which is the refused one's, or quotes what
- * conntrack does not know. Out go only the kernel's own (no file, no uid), whose flow was judged;
- * on loopback nothing comes in that did not go out. Asked who owns them, a rule ends (meta skuid
- * knows no socket), so those that have an owner are turned back.
- */
-static void kernel_errors(struct builder *b)
-{
-	CHAIN(b, "errors");
-	RULE(b, table_value(STMT_ICMP_TYPE, ICMP_DEST_UNREACH), accept_it());
-	RULE(b, table_value(STMT_ICMPV6_TYPE, ICMP6_DST_UNREACH), accept_it());
-	CHAIN(b, "errors_out");
-	RULE(b, table_plain(STMT_HAS_UID), back());
-	RULE(b, jump("errors"));
 }
 
 /* --- first packets --------------------------------------------------------------------------- */
@@ -386,10 +368,7 @@ static void datagram_chain(struct builder *b, bool in)
 	const char *slow = in ? "slow_in" : "slow_out";
 
 	CHAIN(b, in ? "other_in" : "other_out");
-	if (in)
-		RULE(b, table_plain(STMT_IIF_LO), jump("errors"));
-	else
-		RULE(b, jump("errors_out"));
+	table_judge_errors(b, in);
 	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), jump("%s", slow));
 	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
 	RULE(b, mark_is(0), jump("%s", slow));
@@ -398,6 +377,7 @@ static void datagram_chain(struct builder *b, bool in)
 	CHAIN(b, in ? "expected_in" : "expected_out");
 	/* Back from the queue: classified again, it would only be asked about again. */
 	RULE(b, mark_in(SET_PENDING), has_verdict(), back());
+	table_skip_errors(b);
 	RULE(b, go(in ? "first_in" : "first_out"));
 	CHAIN(b, in ? "datagram_in" : "datagram_out");
 	RULE(b, table_plain(STMT_CT_EXPECTED), is_original(),
@@ -431,7 +411,7 @@ static void base(struct builder *b, bool in)
 void table_paths(struct builder *b)
 {
 	neighbours(b);
-	kernel_errors(b);
+	table_errors(b);
 	classify_out(b);
 	classify_in(b);
 	first_chain(b, "first_out", "essential_out", "classify_out");

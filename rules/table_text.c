@@ -61,9 +61,8 @@ static void state_text(uint32_t bits, struct buf *b)
 		uint32_t bit;
 		const char *name;
 	} states[] = {
-		{TABLE_STATE_INVALID, "invalid"},
-		{TABLE_STATE_ESTABLISHED, "established"},
-		{TABLE_STATE_NEW, "new"},
+		{TABLE_STATE_INVALID, "invalid"},     {TABLE_STATE_ESTABLISHED, "established"},
+		{TABLE_STATE_RELATED, "related"},     {TABLE_STATE_NEW, "new"},
 		{TABLE_STATE_UNTRACKED, "untracked"},
 	};
 	const char *comma = "";

@@ -6,11 +6,16 @@
  *   forge [--netns PATH] [--cgroup DIR] KIND --from ADDRESS --sport N --to ADDRESS --dport N
  *         [--seq N] [--ack N] [--count N] [--mark N] [--data TEXT]
  *         [--ports N] [--sources N] [--rate N]
+ *         [--type N] [--code N] [--mtu N] [--peer ADDRESS] [--proto N]
  *
  * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp. With --ports and --sources the
  * packets come from so many ports and addresses beginning with those given, one after the other;
  * with --rate so many leave in a second. SIGTERM ends it; it says how many it has sent, and how
  * long that took.
+ *
+ * error-tcp, error-udp: an ICMP error of that type and code, with that MTU, about a packet that
+ * went from --to and --dport to --peer (--from where it is left out) and --sport. other: --data by
+ * the protocol of that number, which knows no ports.
  */
 #include "tests/tools/tool.h"
 
@@ -25,6 +30,8 @@
 #define WINDOW     64240
 #define TTL        64
 
+#define ICMP_HEADER 8
+
 static struct {
 	const char *from;
 	const char *to;
@@ -38,6 +45,11 @@ static struct {
 	uint32_t ports;
 	uint32_t sources;
 	uint32_t rate;
+	uint32_t type;
+	uint32_t code;
+	uint32_t mtu;
+	uint32_t proto;
+	const char *peer;
 } arg = {.count = 1, .ports = 1, .sources = 1, .data = "", .seq = 0x11223344, .ack = 0x55667788};
 
 static const struct opt opts[] = {
@@ -53,19 +65,31 @@ static const struct opt opts[] = {
 	{"ports", OPT_NUMBER, {.number = &arg.ports}},
 	{"sources", OPT_NUMBER, {.number = &arg.sources}},
 	{"rate", OPT_NUMBER, {.number = &arg.rate}},
+	{"type", OPT_NUMBER, {.number = &arg.type}},
+	{"code", OPT_NUMBER, {.number = &arg.code}},
+	{"mtu", OPT_NUMBER, {.number = &arg.mtu}},
+	{"proto", OPT_NUMBER, {.number = &arg.proto}},
+	{"peer", OPT_TEXT, {.text = &arg.peer}},
 };
 
 struct kind {
 	const char *name;
-	uint8_t proto;
+	uint8_t proto; /* 0: of --proto */
 	uint8_t flags;
+	uint8_t quoted; /* an ICMP error about a packet of this protocol */
 };
 
 static const struct kind kinds[] = {
-	{"syn", IPPROTO_TCP, TH_SYN}, {"synack", IPPROTO_TCP, TH_SYN | TH_ACK},
-	{"rst", IPPROTO_TCP, TH_RST}, {"fin", IPPROTO_TCP, TH_FIN | TH_ACK},
-	{"ack", IPPROTO_TCP, TH_ACK}, {"data", IPPROTO_TCP, TH_PUSH | TH_ACK},
-	{"udp", IPPROTO_UDP, 0},
+	{.name = "syn", .proto = IPPROTO_TCP, .flags = TH_SYN},
+	{.name = "synack", .proto = IPPROTO_TCP, .flags = TH_SYN | TH_ACK},
+	{.name = "rst", .proto = IPPROTO_TCP, .flags = TH_RST},
+	{.name = "fin", .proto = IPPROTO_TCP, .flags = TH_FIN | TH_ACK},
+	{.name = "ack", .proto = IPPROTO_TCP, .flags = TH_ACK},
+	{.name = "data", .proto = IPPROTO_TCP, .flags = TH_PUSH | TH_ACK},
+	{.name = "udp", .proto = IPPROTO_UDP},
+	{.name = "error-tcp", .quoted = IPPROTO_TCP},
+	{.name = "error-udp", .quoted = IPPROTO_UDP},
+	{.name = "other"},
 };
 
 static const struct kind *kind_find(const char *name)
@@ -148,24 +172,98 @@ static size_t ip_build(uint8_t *p, const struct addr *from, const struct addr *t
 	return sizeof(h6);
 }
 
+/* The header of the quoted packet is whole: its checksum is looked at where it has one. */
+static size_t quote_build(uint8_t *p, const struct kind *k, const struct addr *from,
+			  const struct addr *to)
+{
+	size_t len = k->quoted == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	size_t head = ip_build(p, from, to, k->quoted, len);
+	uint16_t sport = htons((uint16_t)arg.dport);
+	uint16_t dport = htons((uint16_t)arg.sport);
+	uint32_t seq = htonl(arg.seq);
+
+	if (from->family == AF_INET) {
+		struct iphdr *h = (struct iphdr *)p;
+		uint16_t total = htons((uint16_t)(head + len));
+		uint16_t check;
+
+		memcpy(&h->tot_len, &total, sizeof(total));
+		check = htons((uint16_t)~sum16(p, head, 0));
+		memcpy(&h->check, &check, sizeof(check));
+	}
+	memcpy(p + head, &sport, sizeof(sport));
+	memcpy(p + head + 2, &dport, sizeof(dport));
+	if (k->quoted == IPPROTO_TCP) {
+		memcpy(p + head + 4, &seq, sizeof(seq));
+		p[head + offsetof(struct tcphdr, th_flags)] = TH_ACK;
+		p[head + offsetof(struct tcphdr, th_flags) - 1] = 5 << 4;
+	} else {
+		uint16_t udp_len = htons((uint16_t)len);
+
+		memcpy(p + head + 4, &udp_len, sizeof(udp_len));
+	}
+	return head + len;
+}
+
+static size_t error_build(uint8_t *p, const struct kind *k, const struct addr *from,
+			  const struct addr *to)
+{
+	bool v6 = from->family == AF_INET6;
+	struct addr peer = *from;
+	uint32_t mtu = htonl(arg.mtu);
+	uint16_t check;
+	size_t len;
+
+	if (arg.peer != NULL && addr_parse(arg.peer, &peer) < 0)
+		tool_die(EXIT_USAGE, "--peer: an address");
+	p[0] = (uint8_t)arg.type;
+	p[1] = (uint8_t)arg.code;
+	memcpy(p + 4, &mtu, sizeof(mtu));
+	len = ICMP_HEADER + quote_build(p + ICMP_HEADER, k, to, &peer);
+	check = v6 ? transport_checksum(from, to, IPPROTO_ICMPV6, p, len)
+		   : htons((uint16_t)~sum16(p, len, 0));
+	memcpy(p + 2, &check, sizeof(check));
+	return len;
+}
+
+static uint8_t proto_of(const struct kind *k, const struct addr *from)
+{
+	if (k->quoted != 0)
+		return from->family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+	return k->proto != 0 ? k->proto : (uint8_t)arg.proto;
+}
+
+static size_t segment_build(uint8_t *p, const struct kind *k, const struct addr *from,
+			    const struct addr *to, uint16_t sport)
+{
+	size_t data_len = strlen(arg.data);
+	uint16_t check;
+	size_t len;
+
+	if (data_len > DATA_MAX)
+		tool_die(EXIT_USAGE, "--data: at most %d bytes", DATA_MAX);
+	if (k->quoted != 0)
+		return error_build(p, k, from, to);
+	if (k->proto == 0) {
+		memcpy(p, arg.data, data_len);
+		return data_len;
+	}
+	len = k->proto == IPPROTO_TCP ? tcp_build(p, k, sport, data_len)
+				      : udp_build(p, sport, data_len);
+	check = transport_checksum(from, to, k->proto, p, len);
+	memcpy(p + (k->proto == IPPROTO_TCP ? offsetof(struct tcphdr, th_sum)
+					    : offsetof(struct udphdr, uh_sum)),
+	       &check, sizeof(check));
+	return len;
+}
+
 static size_t packet_build(uint8_t packet[PACKET_MAX], const struct kind *k,
 			   const struct addr *from, const struct addr *to, uint16_t sport)
 {
 	uint8_t segment[PACKET_MAX] = {0};
-	size_t data_len = strlen(arg.data);
-	uint16_t check;
-	size_t len;
-	size_t head;
+	size_t len = segment_build(segment, k, from, to, sport);
+	size_t head = ip_build(packet, from, to, proto_of(k, from), len);
 
-	if (data_len > DATA_MAX)
-		tool_die(EXIT_USAGE, "--data: at most %d bytes", DATA_MAX);
-	len = k->proto == IPPROTO_TCP ? tcp_build(segment, k, sport, data_len)
-				      : udp_build(segment, sport, data_len);
-	check = transport_checksum(from, to, k->proto, segment, len);
-	memcpy(segment + (k->proto == IPPROTO_TCP ? offsetof(struct tcphdr, th_sum)
-						  : offsetof(struct udphdr, uh_sum)),
-	       &check, sizeof(check));
-	head = ip_build(packet, from, to, k->proto, len);
 	memcpy(packet + head, segment, len);
 	return head + len;
 }
