@@ -465,19 +465,29 @@ static void hold(struct attest *t, const struct queue_packet *p, const struct pe
 
 /* Held under another number than it has now: what was asked about it is not the question any more.
  */
-static void end_outdated(struct attest *t, const struct queue_packet *p,
-			 const struct pending_key *key)
+static bool is_outdated(const struct attest *t, const struct pending_entry *e,
+			const struct queue_packet *p)
 {
-	struct pending_entry *e = pending_find(t->pending, key);
+	return t->questions[pending_index(t->pending, e)].number != p->mark;
+}
 
-	if (e && t->questions[pending_index(t->pending, e)].number != p->mark)
-		expire(t, e);
+/*
+ * The first one goes on when the answer is there, and TCP needs no more of the same. Nor may more
+ * go on: kernel 6.1 ties what comes back from the queue to the entry that the first one has
+ * confirmed meanwhile (nf_conntrack_update()), and the table, which takes a verdict for an entry
+ * that asks and for no other, would ask about the connection again.
+ */
+static void drop_again(struct attest *t, const struct queue_packet *p)
+{
+	t->counters.joined++;
+	(void)queue_verdict(t->agent->queue, p->queue, p->id, QUEUE_DROP, false, 0, REASON_RESYNC);
 }
 
 void attest_packet(struct attest *t, const struct queue_packet *p)
 {
 	struct attest_target target = {0};
 	const struct view_index *view;
+	struct pending_entry *e;
 	struct pending_key key;
 
 	if (!opens_flow(p)) {
@@ -496,7 +506,13 @@ void attest_packet(struct attest *t, const struct queue_packet *p)
 		refuse(t, p, &target, REASON_UNKNOWN_PEER);
 		return;
 	}
-	end_outdated(t, p, &key);
+	e = pending_find(t->pending, &key);
+	if (e && is_outdated(t, e, p))
+		expire(t, e);
+	else if (e && key.l4proto == IPPROTO_TCP) {
+		drop_again(t, p);
+		return;
+	}
 	hold(t, p, &key, &target);
 }
 

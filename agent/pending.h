@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Packets that wait for an answer about their flow: a bounded table keyed by hook, tuple and
- * initial sequence number. A retransmitted SYN and further datagrams of a flow join the entry that
- * is there, so that one flow is one question. Deadlines are in a heap; one far address holds at
+ * initial sequence number. Further datagrams of a flow join the entry that is there, and whoever has
+ * the same SYN again finds it, so that one flow is one question. Deadlines are in a heap; one far address holds at
  * most so many entries, so that a single host cannot fill the table, and no more than are free in a
  * table of four shares or more, so that a few hosts cannot.
  *

@@ -26,10 +26,17 @@ same "with one question" $asked 1
 must host_nft pay-1 'add table inet mute; add chain inet mute in {
 	type filter hook input priority 0; policy accept; };
 	add rule inet mute in tcp dport { 998, 999 } drop'
+must host_nft api-1 'add table inet after; add chain inet after in {
+	type filter hook input priority 200; policy accept; };
+	add rule inet after in tcp sport 999 tcp flags syn counter'
+came() { host_nft api-1 'list table inet after' | grep -o 'packets [0-9]*'; }
 before=$(queries) joined=$(attest_count api-1 joined)
 must at evil forge syn --from "$PAY" --sport 999 --to "$API" --dport 8443 --count 5 --seq 7
 check "five times the same SYN" wait_for 5 hears $((before + 1))
+let_in() { [ "$(came)" != 'packets 0' ]; }
+check "are let in" wait_for 5 let_in
 pause 1
+same "as one" "$(came)" 'packets 1'
 same "are one question" "$(($(queries) - before)) $(($(attest_count api-1 joined) - joined))" '1 4'
 must at evil forge syn --from "$PAY" --sport 998 --to "$API" --dport 8443 --count 1 --seq 7
 must at evil forge syn --from "$PAY" --sport 998 --to "$API" --dport 8443 --count 1 --seq 8
