@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Packets that wait for an answer about their flow: a bounded table keyed by hook, tuple and
- * initial sequence number. Further datagrams of a flow join the entry that is there, and whoever has
- * the same SYN again finds it, so that one flow is one question. Deadlines are in a heap; one far address holds at
- * most so many entries, so that a single host cannot fill the table, and no more than are free in a
- * table of four shares or more, so that a few hosts cannot.
+ * initial sequence number. Further datagrams of a flow join the entry that is there, and whoever
+ * has the same SYN again finds it, so that one flow is one question. Deadlines are in a heap; one
+ * far address holds at most so many entries, so that a single host cannot fill the table, and no
+ * more than are free in a table of four shares or more, so that a few hosts cannot.
  *
  * Pure: time is the caller's. Everything is allocated when the table is made. An entry's address is
  * valid until pending_remove(); who removes it gives its packets their verdicts.
