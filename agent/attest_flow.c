@@ -22,7 +22,7 @@
 #define SCANS         3 /* of the flow table, after something began to ask */
 #define SCAN_APART_MS 2000
 #define SCANS_SLOWER  4   /* each twice as far apart, for those that wait */
-#define SCAN_SHARE    100 /* of the time between two scans, one may take so much less */
+#define SCAN_SHARE    100 /* of the time between two scans, one may compute so much less */
 
 struct running {
 	struct flow_place place; /* first: this is what the queue gives back */
@@ -297,7 +297,7 @@ static bool asks(const struct generation *gen)
 static void scan(struct attest_flows *f)
 {
 	struct agent *a = f->attest->agent;
-	struct mono began = mono_now();
+	struct computed began = computed_now();
 	struct err err = {{0}};
 	int64_t apart;
 
@@ -308,7 +308,8 @@ static void scan(struct attest_flows *f)
 		log_warn("running flows are not asked about: %s", err.text);
 	if (f->overflow && f->scans_left == 0)
 		f->scans_left = 1;
-	apart = SCAN_SHARE * (mono_now().ns - began.ns);
+	/* What others compute meanwhile is none of its price: flows wait for the next one. */
+	apart = SCAN_SHARE * (computed_now().ns - began.ns);
 	if (apart < (SCAN_APART_MS << f->slower) * ATTEST_NS_PER_MS)
 		apart = (SCAN_APART_MS << f->slower) * ATTEST_NS_PER_MS;
 	f->next_scan.ns = mono_now().ns + apart;

@@ -38,6 +38,11 @@ struct mono boottime_now(void)
 	return read_clock(CLOCK_BOOTTIME);
 }
 
+struct computed computed_now(void)
+{
+	return (struct computed){.ns = read_clock(CLOCK_THREAD_CPUTIME_ID).ns};
+}
+
 struct wall wall_now(void)
 {
 	return (struct wall){.s = read_clock(CLOCK_REALTIME).ns / NS_PER_S};

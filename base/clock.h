@@ -14,10 +14,14 @@ struct mono {
 struct wall {
 	int64_t s; /* seconds since 1970-01-01T00:00:00Z */
 };
+struct computed {
+	int64_t ns; /* CLOCK_THREAD_CPUTIME_ID: what this thread has had of a processor */
+};
 
 struct mono mono_now(void);
 struct mono boottime_now(void); /* CLOCK_BOOTTIME: runs during suspend */
 struct wall wall_now(void);
+struct computed computed_now(void);
 int64_t mono_ms_since(struct mono then, struct mono now);
 
 #define RFC3339_TEXT_MAX 32

@@ -114,3 +114,13 @@ TEST(clocks_run_forward)
 	CHECK(wall_now().s > 1600000000);
 	CHECK_INT(mono_ms_since((struct mono){1000000}, (struct mono){5999999}), 4);
 }
+
+TEST(who_sleeps_computes_nothing)
+{
+	struct computed a = computed_now(), b;
+
+	CHECK_INT(nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL), 0);
+	b = computed_now();
+	CHECK(b.ns >= a.ns);
+	CHECK(b.ns - a.ns < 50000000);
+}
