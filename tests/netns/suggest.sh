@@ -64,6 +64,12 @@ same "an address is proposed as a network" "$(proposals pay-1 -c '.networks[].ci
 	"[\"$FAR/32\"]"
 like "the process without identity is listed" "$(proposals pay-1 -c '.unclaimed')" 'stray.service'
 like "the called host proposes the same" "$(proposals api-1 -c '[.rules[].to[]] | unique')" '"api"'
+# What became of a conversation that is missing: what was counted and recorded.
+[ "$FAILED" = 0 ] || {
+	proposals pay-1 -c '.totals, .unclaimed'
+	decisions pay-1 | jq -c '[.time, .decision, .reason, .service, .direction, .count, .from, .to]'
+	at pay-1 conntrack -L -p tcp --dport 443 2>/dev/null
+} >&2
 covered=$(proposals pay-1 '(.totals.permitted + .totals.proposed) * 100 / .totals.flows | floor')
 same "80 % of this host's flows are covered ($covered %)" $((covered >= 80)) 1
 same "--since leaves out what is older" "$(bw_json pay-1 '.rules | length' suggest --since 1d)" 4
