@@ -356,6 +356,30 @@ static void slow_in(struct builder *b)
 	RULE(b, proto_is(IPPROTO_UDP), go("udp_receiver"));
 }
 
+/*
+ * A ping goes by its identifier, which its sender may choose: whoever takes that of another within
+ * the half minute that conntrack keeps it has the other's entry. SCTP's receiver is not known to
+ * nft_socket, so that the entry of what comes in is nobody's, and the server's answers are on it.
+ * So owners are looked at as those of datagrams are (R3), and judged anew where the conduit is not
+ * theirs. Not those of other protocols: a tunnel's packet keeps the socket of what it carries.
+ */
+static void owner(struct builder *b, uint8_t slot)
+{
+	CHAIN(b, "owner_%s", SLOT_SUFFIX(slot));
+	FOR_LEVELS(b, level)
+	RULE(b, found_in(table_set(SET_ENDS, slot, level), LOAD_CT_MARK, LOAD_CGROUP), back());
+	RULE(b, not(mark_in(SET_NODE_CONDUITS)), set_mark(0));
+}
+
+static void judge_owners(struct builder *b)
+{
+	static const uint8_t protos[] = {IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP};
+
+	for (size_t i = 0; i < sizeof(protos); i++)
+		RULE(b, proto_is(protos[i]), table_plain(STMT_HAS_UID), not(mark_is(0)),
+		     jump("owner"));
+}
+
 /* --- base chains ----------------------------------------------------------------------------- */
 
 /*
@@ -371,6 +395,8 @@ static void datagram_chain(struct builder *b, bool in)
 	table_judge_errors(b, in);
 	RULE(b, state_is(TABLE_STATE_INVALID | TABLE_STATE_UNTRACKED), jump("%s", slow));
 	RULE(b, mark_in(SET_REDERIVE), set_mark(0));
+	if (!in)
+		judge_owners(b);
 	RULE(b, mark_is(0), jump("%s", slow));
 	RULE(b, live());
 	RULE(b, go("unjudged"));
@@ -422,9 +448,11 @@ void table_paths(struct builder *b)
 	{
 		loopback_ends(b, slot);
 		is_end(b, slot);
+		owner(b, slot);
 	}
 	table_by_slot(b, "lo_ends");
 	table_by_slot(b, "is_end");
+	table_by_slot(b, "owner");
 	loopback_in(b);
 	loopback_others(b);
 	loopback_out(b);

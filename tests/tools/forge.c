@@ -8,10 +8,10 @@
  *         [--ports N] [--sources N] [--rate N]
  *         [--type N] [--code N] [--mtu N] [--peer ADDRESS] [--proto N]
  *
- * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp. With --ports and --sources the
- * packets come from so many ports and addresses beginning with those given, one after the other;
- * with --rate so many leave in a second. SIGTERM ends it; it says how many it has sent, and how
- * long that took.
+ * KIND: syn, synack, rst, fin, ack, data (TCP with payload), udp, sctp (INIT). With --ports and
+ * --sources the packets come from so many ports and addresses beginning with those given, one after
+ * the other; with --rate so many leave in a second. SIGTERM ends it; it says how many it has sent,
+ * and how long that took.
  *
  * error-tcp, error-udp: an ICMP error of that type and code, with that MTU, about a packet that
  * went from --to and --dport to --peer (--from where it is left out) and --sport. other: --data by
@@ -31,6 +31,7 @@
 #define TTL        64
 
 #define ICMP_HEADER 8
+#define SCTP_HEADER 12
 
 static struct {
 	const char *from;
@@ -89,6 +90,7 @@ static const struct kind kinds[] = {
 	{.name = "udp", .proto = IPPROTO_UDP},
 	{.name = "error-tcp", .quoted = IPPROTO_TCP},
 	{.name = "error-udp", .quoted = IPPROTO_UDP},
+	{.name = "sctp", .proto = IPPROTO_SCTP},
 	{.name = "other"},
 };
 
@@ -148,6 +150,19 @@ static size_t udp_build(uint8_t *p, uint16_t sport, size_t data_len)
 	memcpy(p, &h, sizeof(h));
 	memcpy(p + sizeof(h), arg.data, data_len);
 	return sizeof(h) + data_len;
+}
+
+/* INIT, RFC 9260 section 3.3.2; without a checksum, so that it is for the sender's own host only.
+ */
+static size_t sctp_build(uint8_t *p, uint16_t sport)
+{
+	static const uint8_t chunk[] = {1, 0, 0, 20, 0, 0, 0, 1, 0, 1,
+					0, 0, 0, 1,  0, 1, 0, 0, 0, 1};
+	uint16_t ports[] = {htons(sport), htons((uint16_t)arg.dport)};
+
+	memcpy(p, ports, sizeof(ports));
+	memcpy(p + SCTP_HEADER, chunk, sizeof(chunk));
+	return SCTP_HEADER + sizeof(chunk);
 }
 
 static size_t ip_build(uint8_t *p, const struct addr *from, const struct addr *to, uint8_t proto,
@@ -248,6 +263,8 @@ static size_t segment_build(uint8_t *p, const struct kind *k, const struct addr 
 		memcpy(p, arg.data, data_len);
 		return data_len;
 	}
+	if (k->proto == IPPROTO_SCTP)
+		return sctp_build(p, sport);
 	len = k->proto == IPPROTO_TCP ? tcp_build(p, k, sport, data_len)
 				      : udp_build(p, sport, data_len);
 	check = transport_checksum(from, to, k->proto, p, len);
