@@ -13,10 +13,12 @@
 #include "agent/editions.h"
 #include "agent/evidence.h"
 #include "agent/heartbeat.h"
+#include "agent/held.h"
 #include "agent/loading.h"
 #include "agent/log_upload.h"
 #include "agent/metrics.h"
 #include "agent/node_key.h"
+#include "agent/overlay.h"
 #include "agent/peers.h"
 #include "agent/questions.h"
 #include "agent/repair.h"
@@ -49,6 +51,19 @@
 
 /* --- state on disk ------------------------------------------------------------------------ */
 
+void agent_damaged(struct agent *a, const char *text)
+{
+	log_error("%s", text);
+	if (!a->damage)
+		a->damage = json_array();
+	(void)json_array_append_new(a->damage, json_string(text));
+}
+
+static void on_damaged(void *user, const char *text)
+{
+	agent_damaged(user, text);
+}
+
 int agent_save_state(struct agent *a, struct err *err)
 {
 	struct store_state st = {
@@ -64,6 +79,9 @@ int agent_save_state(struct agent *a, struct err *err)
 		.wall_highest = a->wall_highest,
 	};
 
+	/* The next start must not take what is missing for what never was. */
+	if (a->held)
+		return 0;
 	(void)snprintf(st.borders_manifest, sizeof(st.borders_manifest), "%s", a->borders.manifest);
 	if (a->confirmed.of_manifest)
 		(void)snprintf(st.confirmed_manifest, sizeof(st.confirmed_manifest), "%s",
@@ -78,7 +96,7 @@ int agent_save(struct agent *a, struct err *err)
 {
 	int r = agent_save_state(a, err);
 
-	if (r >= 0)
+	if (r >= 0 && !a->held)
 		r = store_numbers_write(a->store, a->conduit_numbers, a->identity_numbers, err);
 	return r;
 }
@@ -122,15 +140,32 @@ static int load_numbers(struct agent *a, struct err *err)
 	return 0;
 }
 
+static int open_stores(struct agent *a, struct err *err)
+{
+	bool is_signed = config_is_signed(&a->config);
+	int r = store_open(a->config.state_dir, a->config.run_dir, &a->store, err);
+
+	if (r < 0)
+		return r;
+	r = document_store_open(a->config.state_dir, is_signed, &a->document_store, err);
+	if (r < 0 && r != -ENOMEM && is_signed) {
+		/* A disk that takes nothing: what can be read, is. */
+		agent_damaged(a, err->text);
+		r = document_store_open(a->config.state_dir, false, &a->document_store, err);
+	}
+	if (r < 0)
+		return r;
+	document_store_set_spare(a->document_store, store_spare(a->store));
+	store_mend(a->store, on_damaged, a);
+	return 0;
+}
+
 static int load_disk(struct agent *a, struct err *err)
 {
 	struct store_state st = {0};
 	int r;
 
-	r = store_open(a->config.state_dir, a->config.run_dir, &a->store, err);
-	if (r >= 0)
-		r = document_store_open(a->config.state_dir, config_is_signed(&a->config),
-					&a->document_store, err);
+	r = open_stores(a, err);
 	if (r >= 0)
 		r = state_load(a, &st, err);
 	if (r >= 0)
@@ -139,6 +174,11 @@ static int load_disk(struct agent *a, struct err *err)
 	if (r >= 0)
 		r = loading_view_stored(a, config_is_signed(&a->config) ? 0 : st.view_sequence,
 					err);
+	if (r >= 0 && st.view_sequence && !a->view->sequence)
+		a->held |= HELD_VIEW;
+	/* An agent that is fresh beside a table that is not. */
+	if (r >= 0 && !st.known && config_is_signed(&a->config))
+		a->held |= HELD_POLICY | HELD_VIEW;
 	if (r >= 0)
 		r = load_numbers(a, err);
 	if (r >= 0)
@@ -285,6 +325,20 @@ static int finish_doubling(struct agent *a, struct err *err)
 	return r < 0 ? r : agent_reconcile_now(a, DIRTY_POLICY, err);
 }
 
+/* What is in force, or what is left of it, into the kernel. */
+static int start_policy(struct agent *a, struct err *err)
+{
+	int r = agent_reconcile_now(a, DIRTY_POLICY | DIRTY_HOST | DIRTY_SHAPE, err);
+
+	if (r >= 0)
+		r = finish_doubling(a, err);
+	if (r >= 0 && !a->enforcing)
+		r = first_enforcement(a, err);
+	if (r >= 0)
+		r = nft_heartbeat(a->nft, err);
+	return r < 0 ? r : agent_mode_apply(a, err);
+}
+
 static int start_ruleset(struct agent *a, struct err *err)
 {
 	int r;
@@ -294,24 +348,23 @@ static int start_ruleset(struct agent *a, struct err *err)
 		return r;
 	/* Before anything gets a number: those that flows carry, and those of revoked conduits. */
 	agent_numbers_hold(a);
-	r = store_overlay_read(a->store, a->conduit_numbers, &a->overlay, err);
+	r = overlay_load(a, err);
 	if (r >= 0)
 		r = settle_candidate(a, err);
 	if (r >= 0)
 		r = start_workloads(a, err);
 	if (r >= 0 && a->documents)
 		r = documents_load(a->documents, err);
-	if (r >= 0)
-		agent_borders_recall(a);
-	if (r >= 0)
-		r = agent_reconcile_now(a, DIRTY_POLICY | DIRTY_HOST | DIRTY_SHAPE, err);
-	if (r >= 0)
-		r = finish_doubling(a, err);
-	if (r >= 0 && !a->enforcing)
-		r = first_enforcement(a, err);
-	if (r >= 0)
-		r = nft_heartbeat(a->nft, err);
-	return r < 0 ? r : agent_mode_apply(a, err);
+	if (r < 0)
+		return r;
+	agent_borders_recall(a);
+	a->starting = false;
+	if (!a->applied || !a->enforcing)
+		a->held = 0;
+	if (a->held)
+		return held_begin(a, err);
+	r = overlay_adopt(a, err);
+	return r < 0 ? r : start_policy(a, err);
 }
 
 /* --- parts -------------------------------------------------------------------------------- */
@@ -463,6 +516,7 @@ int agent_new(struct config *take_config, struct agent **ret, struct err *err)
 	if (!a)
 		return err_set(err, ENOMEM, "out of memory");
 	a->config = *take_config;
+	a->starting = true;
 	memset(take_config, 0, sizeof(*take_config));
 	a->started = mono_now();
 	*ret = a;
@@ -492,11 +546,13 @@ int agent_start(struct agent *a, struct err *err)
 		r = questions_open(a, err);
 	if (r >= 0)
 		r = start_parts(a, err);
-	if (r >= 0)
-		r = agent_save(a, err);
-	if (r >= 0)
-		(void)loading_view(a, err);
-	return r < 0 ? r : write_pid(a, err);
+	if (r < 0)
+		return r;
+	/* A full disk, or a read-only one: `status` says so, and what is in force is. */
+	if (agent_save(a, err) < 0)
+		log_error("the next start would know less: %s", err->text);
+	(void)loading_view(a, err);
+	return write_pid(a, err);
 }
 
 int agent_run(struct agent *a)
@@ -552,6 +608,7 @@ void agent_free(struct agent *a)
 	document_store_free(a->document_store);
 	free(a->view_error);
 	free(a->state_problem);
+	json_decref(a->damage);
 	free(a->drift);
 	config_done(&a->config);
 	sd_event_unref(a->event);

@@ -139,6 +139,8 @@ struct agent {
 	/* state.json was lost or damaged: what is known instead, and from where; NULL = it was not
 	 */
 	char *state_problem;
+	json_t *damage; /* sentences of what else was damaged or lost; NULL = nothing */
+	unsigned held;  /* what is missing while the kernel's table is left as it is: held.h */
 	struct edition departing; /* that policy, until the start has compiled with it */
 	uint64_t last_serial;     /* of editions */
 	char fell_back[256];      /* why the last candidate was given up */
@@ -155,6 +157,7 @@ struct agent {
 	uint64_t view_kept; /* sequence of the one on disk: the next start may not ask for more */
 	struct overlay overlay;
 	bool overlay_unkept; /* the disk has not taken the newest one */
+	bool overlay_lost;   /* it could not be read */
 
 	enum node_mode mode, mode_before; /* before a mode with an end */
 	struct wall mode_until;           /* 0 = for good */
@@ -188,6 +191,7 @@ struct agent {
 	struct wall next_change; /* a window opens or a lease ends */
 	struct wall change_kept; /* the one at which the time was written down */
 	bool clock_trusted;
+	bool starting; /* the first reconciliation is still to come */
 };
 
 /* --- agent.c --- */
@@ -198,6 +202,8 @@ int agent_run(struct agent *a);
 void agent_free(struct agent *a);
 void agent_freep(struct agent **a);
 
+/* Something on disk was damaged or lost: said now, and by `status` until the agent ends. */
+void agent_damaged(struct agent *a, const char *text);
 /* Writes state.json. */
 int agent_save(struct agent *a, struct err *err);
 int agent_save_state(struct agent *a, struct err *err); /* without the numbers */

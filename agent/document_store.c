@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/document_store.h"
 
+#include "agent/spare.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -13,13 +14,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIR_MODE       0700
 #define FILE_MODE      0600
 #define JSON_TEXT_MAX  (1U << 20)
 #define PATH_TEXT_MAX  128
@@ -33,6 +34,7 @@
 
 struct document_store {
 	int fd; /* state_dir/documents; -1 when there is none */
+	struct spare *spare;
 };
 
 int document_digest(const void *bytes, size_t len, char ret[SHA256_HEX_LEN])
@@ -52,9 +54,10 @@ static int make_dirs(int state_fd, const char *state_dir, struct err *err)
 					    DOCUMENTS_DIR "/" BLOB_DIR};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		if (mkdirat(state_fd, names[i], DIR_MODE) < 0 && errno != EEXIST)
-			return err_set(err, errno, "%s/%s: %s", state_dir, names[i],
-				       strerror(errno));
+		int r = spare_directory(state_fd, names[i], err);
+
+		if (r < 0)
+			return err_prefix(err, r, "%s", state_dir);
 	}
 	/* A power cut must not take away a directory with what was durably written into it. */
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -86,10 +89,15 @@ int document_store_open(const char *state_dir, bool make, struct document_store 
 	if (r < 0)
 		return r;
 	s->fd = openat(state_fd, DOCUMENTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (s->fd < 0 && (make || errno != ENOENT))
+	if (s->fd < 0 && make)
 		return err_set(err, errno, "%s/" DOCUMENTS_DIR ": %s", state_dir, strerror(errno));
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+void document_store_set_spare(struct document_store *s, struct spare *spare)
+{
+	s->spare = spare;
 }
 
 void document_store_free(struct document_store *s)
@@ -109,14 +117,23 @@ void document_store_freep(struct document_store **s)
 static int read_text(struct document_store *s, const char *name, size_t max, char **ret,
 		     size_t *ret_len, struct err *err)
 {
-	if (s->fd < 0)
-		return err_set(err, ENOENT, "no signed documents are kept here");
-	return file_read(s->fd, name, max, ret, ret_len, err);
+	char copy[PATH_TEXT_MAX];
+
+	(void)snprintf(copy, sizeof(copy), DOCUMENTS_DIR "/%s", name);
+	if (s->fd >= 0)
+		return spare_or_file(s->spare, copy, s->fd, name, max, ret, ret_len, err);
+	if (spare_read(s->spare, copy, max, ret, ret_len) >= 0)
+		return 0;
+	return err_set(err, ENOENT, "no signed documents are kept here");
 }
 
 static int write_text(struct document_store *s, const char *name, const void *text, size_t len,
 		      struct err *err)
 {
+	char copy[PATH_TEXT_MAX];
+
+	(void)snprintf(copy, sizeof(copy), DOCUMENTS_DIR "/%s", name);
+	spare_write(s->spare, copy, text, len);
 	if (s->fd < 0)
 		return err_set(err, ENOENT, "no signed documents are kept here");
 	return file_write_durable(s->fd, name, text, len, FILE_MODE, err);
@@ -506,6 +523,16 @@ static bool is_kept(const struct kept *k, const char *name)
 	return false;
 }
 
+static void prune_one(struct document_store *s, int fd, const char *dir, const char *name)
+{
+	char copy[PATH_TEXT_MAX + NAME_MAX];
+
+	/* The copy first: one that is left would bring the file back. */
+	(void)snprintf(copy, sizeof(copy), DOCUMENTS_DIR "/%s/%s", dir, name);
+	spare_remove(s->spare, copy);
+	(void)tree_remove(fd, name, NULL);
+}
+
 static void prune_dir(struct document_store *s, const char *dir, const struct kept *keep)
 {
 	int fd = openat(s->fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -520,7 +547,7 @@ static void prune_dir(struct document_store *s, const char *dir, const struct ke
 		/* Names with a dot are of writes that a power cut ended. */
 		if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") &&
 		    !is_kept(keep, e->d_name))
-			(void)unlinkat(dirfd(d), e->d_name, 0);
+			prune_one(s, dirfd(d), dir, e->d_name);
 	}
 	(void)closedir(d);
 }

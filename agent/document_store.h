@@ -56,10 +56,13 @@ struct generation_record *generation_record_find(struct generation_records *r, c
 struct generation_record *generation_record_add(struct generation_records *r, const char *digest);
 
 struct document_store;
+struct spare;
 
 /* With `make` what is missing is made; else everything is -ENOENT then. */
 int document_store_open(const char *state_dir, bool make, struct document_store **ret,
 			struct err *err);
+/* Copies of everything, borrowed; NULL = none. */
+void document_store_set_spare(struct document_store *s, struct spare *spare);
 void document_store_free(struct document_store *s);
 void document_store_freep(struct document_store **s);
 

@@ -2,6 +2,7 @@
 #include "agent/documents.h"
 
 #include "agent/documents_parts.h"
+#include "agent/held.h"
 #include "agent/overlay.h"
 #include "agent/status_report.h"
 #include "agent/store.h"
@@ -160,16 +161,23 @@ static int load_head(struct documents *d, struct err *err)
 {
 	struct overlay overlay = {0};
 	struct intake_force force;
+	char text[ERR_TEXT_MAX];
 	bool trusted = false;
 	int r;
 
 	documents_force(d, &force);
 	r = intake_head_stored(&d->in, &force, documents_now(d), mono_now(), &overlay, &trusted,
 			       err);
-	if (r == -ENOENT)
+	if (r == -ENOMEM)
+		return r;
+	if (r == -ENOENT && !d->in.known.head_sequence)
 		return 0;
 	if (r < 0) {
-		log_warn("the stored head is not readable, the next one will do: %s", err->text);
+		/* What it closed stays closed until the next one says what is. */
+		(void)snprintf(text, sizeof(text), "the newest head cannot be read (%.300s)",
+			       err->text);
+		intake_damaged(&d->in, "head.dsse.json", text);
+		d->agent->held |= HELD_HEAD;
 		return 0;
 	}
 	if (!trusted)
@@ -333,6 +341,7 @@ int documents_head_from(struct documents *d, const void *text, size_t len, struc
 	if (r <= 0)
 		return r;
 	log_debug("head sequence %" PRIu64, d->in.head.sequence);
+	held_head_came(d->agent);
 	/* The reconciliation that follows gives leases of on_stale: end their new end, too. */
 	if (documents_stale_end(d).s != end.s)
 		agent_touch(d->agent, DIRTY_POLICY);

@@ -267,8 +267,11 @@ static void activated(void *user, int r, const struct err *err, const struct cut
 static int policy_load(struct documents *d, struct edition *e, struct err *err)
 {
 	struct agent *a = d->agent;
-	/* Nothing is denied, and nothing was in force: there is nothing to fall back to. */
-	bool first = !a->confirmed.revision && a->mode == MODE_OBSERVE;
+	/*
+	 * Nothing is denied, and nothing was in force: there is nothing to fall back to. Nor where
+	 * it cannot be read any more.
+	 */
+	bool first = !a->confirmed.revision && (a->mode == MODE_OBSERVE || a->held);
 
 	d->activating = true;
 	d->activating_revision = e->revision;

@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/document_store.h"
+#include "agent/held.h"
 #include "agent/loading.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -162,6 +163,20 @@ static void rebuild(struct agent *a, const json_t *history, const struct past *p
 	*ret = st;
 }
 
+static bool state_of_copy(struct agent *a, struct store_state *ret, const char *cause)
+{
+	char text[ERR_TEXT_MAX];
+
+	if (store_state_copy(a->store, ret, NULL) < 0)
+		return false;
+	(void)snprintf(
+		text, sizeof(text),
+		"state.json was damaged or lost (%.256s); its copy in run_dir takes its place",
+		cause);
+	agent_damaged(a, text);
+	return true;
+}
+
 int state_load(struct agent *a, struct store_state *ret, struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *history = NULL;
@@ -171,6 +186,11 @@ int state_load(struct agent *a, struct store_state *ret, struct err *err)
 
 	if ((r >= 0 && ret->known) || r == -ENOMEM)
 		return r < 0 ? err_set(err, ENOMEM, "out of memory") : 0;
+	if (state_of_copy(a, ret, r < 0 ? cause.text : "it is not there")) {
+		if (r < 0)
+			store_state_aside(a->store);
+		return 0;
+	}
 	history = store_history(a->store);
 	if (!history)
 		return err_set(err, ENOMEM, "out of memory");
@@ -224,10 +244,11 @@ static int load_edition(struct agent *a, uint64_t revision, const char *manifest
  * A disk that lost what it had durably written: an older policy that was in force is better than an
  * agent that does not start, and the carrier brings the newest again.
  */
-static int load_earlier(struct agent *a, const struct store_state *st, int cause, struct err *err)
+static int load_earlier(struct agent *a, const struct store_state *st, struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *history = store_history(a->store);
 	struct err earlier = {{0}};
+	char text[ERR_TEXT_MAX];
 	struct past past;
 
 	if (!history)
@@ -239,10 +260,12 @@ static int load_earlier(struct agent *a, const struct store_state *st, int cause
 		if ((p->revision == st->confirmed && str_eq(p->manifest, st->confirmed_manifest)) ||
 		    load_edition(a, p->revision, p->manifest, &a->confirmed, &earlier) < 0)
 			continue;
-		log_error("%s; revision %" PRIu64 " is used instead", err->text, p->revision);
+		(void)snprintf(text, sizeof(text), "%.300s; revision %" PRIu64 " is used instead",
+			       err->text, p->revision);
+		agent_damaged(a, text);
 		return 0;
 	}
-	return cause;
+	return -ENOENT;
 }
 
 static int load_confirmed(struct agent *a, const struct store_state *st, struct err *err)
@@ -252,7 +275,13 @@ static int load_confirmed(struct agent *a, const struct store_state *st, struct 
 	if (!st->confirmed)
 		return loading_empty_policy(a, &a->confirmed.policy, err);
 	r = load_edition(a, st->confirmed, st->confirmed_manifest, &a->confirmed, err);
-	return r < 0 && r != -ENOMEM ? load_earlier(a, st, r, err) : r;
+	if (r < 0 && r != -ENOMEM)
+		r = load_earlier(a, st, err);
+	if (r >= 0 || r == -ENOMEM)
+		return r;
+	agent_damaged(a, err->text);
+	a->held |= HELD_POLICY;
+	return loading_empty_policy(a, &a->confirmed.policy, err);
 }
 
 /* One that cannot be read is given up: the policy before it is whole. */

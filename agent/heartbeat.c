@@ -178,7 +178,8 @@ static void due(struct agent *a)
 	}
 	if (a->beats % REFRESH_BEATS == 0 && workloads_refresh(a->workloads) > 0)
 		agent_touch(a, DIRTY_HOST);
-	if (a->beats % SAVE_BEATS == 0 && (agent_sweep(a, &err) < 0 || agent_save(a, &err) < 0))
+	if (a->beats % SAVE_BEATS == 0 && !a->held &&
+	    (agent_sweep(a, &err) < 0 || agent_save(a, &err) < 0))
 		log_warn("%s", err.text);
 }
 
@@ -186,6 +187,8 @@ static void renew(struct agent *a)
 {
 	struct err err = {{0}};
 
+	if (a->held)
+		return;
 	if (nft_heartbeat(a->nft, &err) < 0)
 		log_error("heartbeat: %s", err.text);
 	a->alive_last = mono_now();

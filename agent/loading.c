@@ -4,6 +4,7 @@
 #include "agent/attest.h"
 #include "agent/attest_port.h"
 #include "agent/heartbeat.h"
+#include "agent/held.h"
 #include "agent/peers.h"
 #include "agent/workload.h"
 #include "base/file.h"
@@ -295,6 +296,7 @@ int loading_view(struct agent *a, struct err *err)
 /* Damaged on disk, it is taken from where it came from; an empty one would end every flow. */
 static int view_of_source(struct agent *a, struct view **ret, const struct err *cause)
 {
+	char said[ERR_TEXT_MAX];
 	CLEANUP(freep) char *path = NULL;
 	CLEANUP(freep) char *text = NULL;
 	size_t len = 0;
@@ -308,9 +310,27 @@ static int view_of_source(struct agent *a, struct view **ret, const struct err *
 		r = file_read(AT_FDCWD, path, VIEW_DOCUMENT_MAX, &text, &len, NULL);
 	if (r >= 0)
 		r = view_decode(text, len, a->config.node, 0, ret, NULL);
-	if (r >= 0)
-		log_error("stored view: %s; that of %s is used instead", cause->text, path);
+	if (r >= 0) {
+		(void)snprintf(said, sizeof(said),
+			       "stored view: %.200s; that of %.200s is used instead", cause->text,
+			       path);
+		agent_damaged(a, said);
+	}
 	return r;
+}
+
+static int empty_view(struct agent *a, struct err *err)
+{
+	struct view *v = mem_calloc(1, sizeof(*v));
+
+	if (v)
+		v->node = mem_strdup(a->config.node);
+	if (!v || !v->node) {
+		view_free(v);
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	a->view = v;
+	return 0;
 }
 
 int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err)
@@ -321,23 +341,18 @@ int loading_view_stored(struct agent *a, uint64_t min_sequence, struct err *err)
 	int r;
 
 	r = store_view_read(a->store, &text, &len, err);
-	if (r == -ENOENT) {
-		v = mem_calloc(1, sizeof(*v));
-		if (v)
-			v->node = mem_strdup(a->config.node);
-		if (!v || !v->node) {
-			view_free(v);
-			return err_set(err, ENOMEM, "out of memory");
-		}
-		a->view = v;
-		return 0;
-	}
+	if (r == -ENOENT)
+		return empty_view(a, err);
 	if (r >= 0)
 		r = view_decode(text, len, a->config.node, min_sequence, &v, err);
-	if (r < 0 && r != -ENOMEM && view_of_source(a, &v, err) >= 0)
-		r = 0;
-	if (r < 0)
-		return err_prefix(err, r, "stored view");
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 && view_of_source(a, &v, err) < 0) {
+		(void)err_prefix(err, r, "stored view");
+		agent_damaged(a, err->text);
+		a->held |= HELD_VIEW;
+		return empty_view(a, err);
+	}
 	a->view = v;
 	a->view_kept = v->sequence;
 	return 0;

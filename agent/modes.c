@@ -98,7 +98,7 @@ int agent_mode_recover(struct agent *a, struct err *err)
 	enum node_mode mode = MODE_OBSERVE;
 	int r;
 
-	if (!a->state_problem || !a->applied || !a->enforcing)
+	if ((!a->state_problem && !a->held) || !a->applied || !a->enforcing)
 		return 0;
 	r = nft_switch_get(a->nft, SET_OBSERVE_ON, &observe, &observe_left, err);
 	if (r >= 0)

@@ -2,6 +2,7 @@
 #include "agent/node_key.h"
 
 #include "agent/courier_link.h"
+#include "agent/spare.h"
 #include "agent/status_report.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -28,6 +29,7 @@
 #define RETRY_LAST_S   300
 #define JITTER_PERCENT 10
 #define NEW_SUFFIX     ".new"
+#define COPY_MAX       (1U << 20)
 #define KEY_MODE       0600
 #define CERT_MODE      0644
 
@@ -114,8 +116,8 @@ static bool key_fits(const struct private_key *key, STACK_OF(X509) * chain)
 	return EVP_PKEY_eq(X509_get0_pubkey(sk_X509_value(chain, 0)), key->pkey) == 1;
 }
 
-static int pair_load(const struct node_key *k, const char *key_path, const char *cert_path,
-		     struct pair *ret, struct err *err)
+static int pair_load_from(const struct node_key *k, const char *key_path, const char *cert_path,
+			  const char *bundle_path, struct pair *ret, struct err *err)
 {
 	struct pair p = {0};
 	int r = private_key_load(key_path, &p.key, err);
@@ -123,7 +125,7 @@ static int pair_load(const struct node_key *k, const char *key_path, const char 
 	if (r >= 0)
 		r = svid_chain_load(cert_path, &p.chain, err);
 	if (r >= 0)
-		r = svid_chain_load(k->bundle_path, &p.roots, err);
+		r = svid_chain_load(bundle_path, &p.roots, err);
 	if (r >= 0 && !key_fits(&p.key, p.chain))
 		r = err_set(err, ESTALE, "%s is not the key of %s", key_path, cert_path);
 	if (r >= 0)
@@ -134,6 +136,145 @@ static int pair_load(const struct node_key *k, const char *key_path, const char 
 	}
 	*ret = p;
 	return 0;
+}
+
+static int pair_load(const struct node_key *k, const char *key_path, const char *cert_path,
+		     struct pair *ret, struct err *err)
+{
+	return pair_load_from(k, key_path, cert_path, k->bundle_path, ret, err);
+}
+
+/* --- copies -------------------------------------------------------------------------------- */
+
+#define FILES 3
+
+/* What was damaged in state_dir is taken from where spare.h keeps the rest. */
+static const struct {
+	const char *name;
+	mode_t mode;
+} copies[FILES] = {
+	{"key", KEY_MODE},
+	{"cert", CERT_MODE},
+	{"bundle", CERT_MODE},
+};
+
+static void file_paths(const struct node_key *k, const char *ret[FILES])
+{
+	ret[0] = k->key_path;
+	ret[1] = k->cert_path;
+	ret[2] = k->bundle_path;
+}
+
+static void free_paths(char *paths[FILES])
+{
+	for (size_t i = 0; i < FILES; i++)
+		free(paths[i]);
+}
+
+static int copy_paths(const struct node_key *k, char *ret[FILES])
+{
+	bool whole = true;
+
+	for (size_t i = 0; i < FILES; i++) {
+		ret[i] = mem_printf("%s/" SPARE_DIR "/" SPARE_SVID "%s", k->agent->config.run_dir,
+				    copies[i].name);
+		whole = whole && ret[i];
+	}
+	if (whole)
+		return 0;
+	free_paths(ret);
+	return -ENOMEM;
+}
+
+static int copy_file(const char *from, const char *to, mode_t mode, struct err *err)
+{
+	size_t len = 0;
+	char *text = NULL;
+	int r = file_read_itself(AT_FDCWD, from, COPY_MAX, &text, &len, err);
+
+	if (r < 0)
+		return r;
+	r = file_write_durable(AT_FDCWD, to, text, len, mode, err);
+	OPENSSL_cleanse(text, len);
+	free(text);
+	return r;
+}
+
+/* Of files that are in use. None is better than an older one. */
+static void copies_keep(const struct node_key *k)
+{
+	const char *from[FILES];
+	char *to[FILES];
+
+	file_paths(k, from);
+	if (copy_paths(k, to) < 0)
+		return;
+	for (size_t i = 0; i < FILES; i++) {
+		if (copy_file(from[i], to[i], copies[i].mode, NULL) < 0)
+			(void)unlink(to[i]);
+	}
+	free_paths(to);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+	size_t a_len = 0, b_len = 0;
+	char *a_text = NULL, *b_text = NULL;
+	bool same = file_read(AT_FDCWD, a, COPY_MAX, &a_text, &a_len, NULL) >= 0 &&
+		    file_read(AT_FDCWD, b, COPY_MAX, &b_text, &b_len, NULL) >= 0 &&
+		    a_len == b_len && CRYPTO_memcmp(a_text, b_text, a_len) == 0;
+
+	if (a_text)
+		OPENSSL_cleanse(a_text, a_len);
+	if (b_text)
+		OPENSSL_cleanse(b_text, b_len);
+	free(a_text);
+	free(b_text);
+	return same;
+}
+
+static void copy_back(const struct node_key *k, const char *file, const char *copy, mode_t mode,
+		      const char *cause)
+{
+	char text[ERR_TEXT_MAX];
+	struct err err = {{0}};
+	int r = copy_file(copy, file, mode, &err);
+
+	if (r == -EISDIR) {
+		spare_aside(AT_FDCWD, file);
+		r = copy_file(copy, file, mode, &err);
+	}
+	(void)snprintf(text, sizeof(text),
+		       "%.150s was damaged or lost (%.150s); its copy in run_dir %s%.100s", file,
+		       cause,
+		       r < 0 ? "is used, and would be lost with a reboot: " : "takes its place",
+		       r < 0 ? err.text : "");
+	agent_damaged(k->agent, text);
+}
+
+/* At a start: files that are no pair, and copies that are one. */
+static bool copies_use(struct node_key *k, struct pair *ret)
+{
+	const char *files[FILES];
+	char *from[FILES];
+	struct err cause = {{0}};
+	bool used = false;
+
+	if (pair_load(k, k->key_path, k->cert_path, ret, &cause) >= 0) {
+		pair_done(ret);
+		return false;
+	}
+	file_paths(k, files);
+	if (copy_paths(k, from) < 0)
+		return false;
+	used = pair_load_from(k, from[0], from[1], from[2], ret, NULL) >= 0;
+	for (size_t i = 0; used && i < FILES; i++) {
+		/* A key that others may read says so itself. */
+		if (!same_file(files[i], from[i]) || strstr(cause.text, files[i]))
+			copy_back(k, files[i], from[i], copies[i].mode, cause.text);
+	}
+	free_paths(from);
+	return used;
 }
 
 /* --- files -------------------------------------------------------------------------------- */
@@ -265,6 +406,7 @@ static void take_roots(struct node_key *k, struct pair *p)
 	k->pair.roots = p->roots;
 	p->roots = before;
 	k->generation++;
+	copies_keep(k);
 	log_info(WHAT ": another bundle, %d authorities", sk_X509_num(k->pair.roots));
 }
 
@@ -288,6 +430,7 @@ static void load(struct node_key *k)
 	if (r >= 0) {
 		log_info(WHAT ": %s until %s", p.svid.id, rfc3339_format(text, p.svid.not_after));
 		take_pair(k, &p, obtained);
+		copies_keep(k);
 		/* After an eviction the courier waits for minutes before it asks again. */
 		if (k->agent->link)
 			courier_link_again(k->agent->link);
@@ -450,6 +593,7 @@ static int take_answer(struct node_key *k, const uint8_t *pkcs7, size_t len, str
 	p.key = k->renewal.key;
 	k->renewal.key = (struct private_key){0};
 	take_pair(k, &p, wall_now());
+	copies_keep(k);
 	/* What was written is what is in use. */
 	(void)files_changed(k);
 	return 0;
@@ -493,7 +637,8 @@ const struct svid *node_key_svid(const struct node_key *k)
 
 bool node_key_pair(const struct node_key *k, struct node_key_pair *ret)
 {
-	if (!k->loaded)
+	/* Who does not know what was in force does not answer for it either. */
+	if (!k->loaded || k->agent->held)
 		return false;
 	*ret = (struct node_key_pair){.key = k->pair.key.pkey,
 				      .chain = k->pair.chain,
@@ -543,6 +688,8 @@ void node_key_tick(struct node_key *k)
 int node_key_new(struct agent *a, struct node_key **ret, struct err *err)
 {
 	struct node_key *k = mem_calloc(1, sizeof(*k));
+	struct pair p = {0};
+	bool restored;
 
 	if (!k)
 		return err_set(err, ENOMEM, "out of memory");
@@ -552,8 +699,12 @@ int node_key_new(struct agent *a, struct node_key **ret, struct err *err)
 	k->bundle_path = a->config.svid_bundle;
 	if (has_files(k)) {
 		finish_replacement(k);
+		restored = copies_use(k, &p);
 		(void)files_changed(k);
-		load(k);
+		if (restored)
+			take_pair(k, &p, (struct wall){0});
+		else
+			load(k);
 	} else {
 		set_error(k, "agent.yaml names no certificate (svid:); bailiwick enroll");
 	}

@@ -12,6 +12,13 @@
 
 #include "agent/agent.h"
 
+/* --- overlay_load.c --- */
+/* What was written last. Damage costs no start; -ENOMEM. */
+int overlay_load(struct agent *a, struct err *err);
+/* After damage, with policy and view, before the first reconciliation: what the kernel knows. */
+int overlay_adopt(struct agent *a, struct err *err);
+
+/* --- overlay.c --- */
 int overlay_revoke(struct agent *a, const char *kind, const char *name, int64_t seconds,
 		   const char *reason, reconciled call, void *user, struct err *err);
 int overlay_quarantine(struct agent *a, const char *identity, const char *keep, const char *reason,

@@ -208,7 +208,7 @@ static void note_seen(struct agent *a, struct overlay *head, struct wall now)
 /* While the agent starts, the first load takes it along: nothing can be compiled before. */
 static bool is_starting(const struct agent *a)
 {
-	return !a->workloads && !a->job;
+	return (a->starting || !a->workloads) && !a->job;
 }
 
 /* The intention is what it was; whoever asks waits for what is still on its way. */
@@ -217,7 +217,7 @@ static int nothing_new(struct agent *a, reconciled call, void *user, struct err 
 	const struct cut_list none = {0};
 	struct err nothing = {{0}};
 
-	if (a->job || a->dirty || a->refused)
+	if (!is_starting(a) && (a->job || a->dirty || a->refused))
 		return agent_reconcile(a, DIRTY_HOST, call, user, err);
 	if (call)
 		call(user, 0, &nothing, &none);

@@ -9,6 +9,7 @@
 #include "agent/adoption.h"
 #include "agent/attest.h"
 #include "agent/heartbeat.h"
+#include "agent/held.h"
 #include "agent/status_report.h"
 #include "agent/workload.h"
 #include "base/log.h"
@@ -542,6 +543,12 @@ static int reconcile(struct agent *a, bool block, struct err *err)
 
 	a->dirty |= a->refused;
 	a->refused = 0;
+	if (!held_over(a, err)) {
+		a->refused = a->dirty;
+		a->dirty = 0;
+		waiters_call(a, -EAGAIN, err, NULL);
+		return -EAGAIN;
+	}
 	if (r >= 0)
 		r = job_make(a, &j, err);
 	if (r < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent/store.h"
 
+#include "agent/spare.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -25,9 +26,11 @@
 #define NUMBERS_TEXT_MAX (128U << 20)
 #define STORE_MODE_DIR   0700
 #define STORE_MODE_FILE  0600
+#define STATE_FILE       "state.json"
 
 struct store {
 	int state_fd, run_fd;
+	struct spare *spare;
 	char *problem;
 };
 
@@ -62,12 +65,14 @@ int store_open(const char *state_dir, const char *run_dir, struct store **ret, s
 	r = open_dir(state_dir, STORE_MODE_DIR, &s->state_fd, err);
 	if (r >= 0)
 		r = open_dir(run_dir, 0755, &s->run_fd, err);
-	if (r >= 0 && mkdirat(s->state_fd, "policy", STORE_MODE_DIR) < 0 && errno != EEXIST)
-		r = err_set(err, errno, "%s/policy: %s", state_dir, strerror(errno));
+	if (r >= 0)
+		r = spare_open(s->run_fd, s->state_fd, &s->spare, err);
 	if (r < 0) {
 		store_free(s);
 		return r;
 	}
+	/* On a disk that takes nothing each policy is refused by itself. */
+	(void)spare_directory(s->state_fd, "policy", NULL);
 	*ret = s;
 	return 0;
 }
@@ -78,8 +83,19 @@ void store_free(struct store *s)
 		return;
 	closep(&s->state_fd);
 	closep(&s->run_fd);
+	spare_free(s->spare);
 	free(s->problem);
 	free(s);
+}
+
+struct spare *store_spare(struct store *s)
+{
+	return s->spare;
+}
+
+void store_mend(struct store *s, void (*told)(void *user, const char *text), void *user)
+{
+	spare_mend(s->spare, s->state_fd, told, user);
 }
 
 const char *store_problem(const struct store *s)
@@ -113,29 +129,47 @@ static int write_json(struct store *s, int dir_fd, const char *name, const json_
 	return write_durable(s, dir_fd, name, text, len, err);
 }
 
+static int write_kept(struct store *s, const char *name, const void *bytes, size_t len,
+		      struct err *err)
+{
+	spare_write(s->spare, name, bytes, len);
+	return write_durable(s, s->state_fd, name, bytes, len, err);
+}
+
+static int read_kept(struct store *s, const char *name, size_t max, char **ret_text,
+		     size_t *ret_len, struct err *err)
+{
+	return spare_or_file(s->spare, name, s->state_fd, name, max, ret_text, ret_len, err);
+}
+
 int store_text_write(struct store *s, const char *name, const char *text, size_t len,
 		     struct err *err)
 {
-	return write_durable(s, s->state_fd, name, text, len, err);
+	return write_kept(s, name, text, len, err);
 }
 
 int store_text_read(struct store *s, const char *name, size_t max, char **ret_text, struct err *err)
 {
 	size_t len;
 
-	return file_read(s->state_fd, name, max, ret_text, &len, err);
+	return read_kept(s, name, max, ret_text, &len, err);
 }
 
 int store_json_write(struct store *s, const char *name, const json_t *value, struct err *err)
 {
-	return write_json(s, s->state_fd, name, value, err);
+	size_t len = 0;
+	CLEANUP(freep) char *text = value ? json_text_lines(value, &len) : NULL;
+
+	if (!text)
+		return err_set(err, ENOMEM, "out of memory");
+	return write_kept(s, name, text, len, err);
 }
 
 int store_json_read(struct store *s, const char *name, json_t **ret, struct err *err)
 {
 	CLEANUP(freep) char *text = NULL;
 	size_t len;
-	int r = file_read(s->state_fd, name, STATE_TEXT_MAX, &text, &len, err);
+	int r = read_kept(s, name, STATE_TEXT_MAX, &text, &len, err);
 
 	return r < 0 ? r : json_parse_strict(text, len, name, ret, err);
 }
@@ -160,13 +194,13 @@ static int take_borders(json_t *borders, struct store_state *ret, struct err *er
 
 	if (!borders)
 		return 0;
-	json_object_begin(&o, borders, "state.json", "borders", err);
+	json_object_begin(&o, borders, STATE_FILE, "borders", err);
 	ret->borders = (uint64_t)json_take_int(&o, "revision", 1, INT64_MAX);
 	may_digest(&o, "manifest", ret->borders_manifest);
 	return json_finish(&o);
 }
 
-int store_state_read(struct store *s, struct store_state *ret, struct err *err)
+static int parse_state(const char *text, size_t len, struct store_state *ret, struct err *err)
 {
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	struct store_state state = {.known = true};
@@ -175,14 +209,10 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 	json_t *borders;
 	int r;
 
-	r = store_json_read(s, "state.json", &json, err);
-	if (r == -ENOENT) {
-		memset(ret, 0, sizeof(*ret));
-		return 0;
-	}
+	r = json_parse_strict(text, len, STATE_FILE, &json, err);
 	if (r < 0)
 		return r;
-	json_object_begin(&o, json, "state.json", "", err);
+	json_object_begin(&o, json, STATE_FILE, "", err);
 	state.confirmed = (uint64_t)json_take_int(&o, "confirmed", 0, INT64_MAX);
 	state.candidate = (uint64_t)json_take_int(&o, "candidate", 0, INT64_MAX);
 	take_wall(&o, "falls_back", &state.falls_back);
@@ -200,9 +230,49 @@ int store_state_read(struct store *s, struct store_state *ret, struct err *err)
 		r = take_borders(borders, &state, err);
 	if (r >= 0 &&
 	    (mode_parse(mode, &state.mode) < 0 || mode_parse(before, &state.mode_before) < 0))
-		r = err_set(err, EBADMSG, "state.json: unknown mode");
+		r = err_set(err, EBADMSG, STATE_FILE ": unknown mode");
 	if (r >= 0)
 		*ret = state;
+	return r;
+}
+
+int store_state_read(struct store *s, struct store_state *ret, struct err *err)
+{
+	CLEANUP(freep) char *text = NULL;
+	size_t len;
+	int r = file_read(s->state_fd, STATE_FILE, STATE_TEXT_MAX, &text, &len, err);
+
+	if (r == -ENOENT) {
+		memset(ret, 0, sizeof(*ret));
+		return 0;
+	}
+	return r < 0 ? r : parse_state(text, len, ret, err);
+}
+
+int store_state_copy(struct store *s, struct store_state *ret, struct err *err)
+{
+	CLEANUP(freep) char *text = NULL;
+	size_t len;
+	int r = spare_read(s->spare, STATE_FILE, STATE_TEXT_MAX, &text, &len);
+
+	return r < 0 ? r : parse_state(text, len, ret, err);
+}
+
+/*
+ * Unlike other files: whoever asks for a change is told that it failed where the disk does not take
+ * this one, so the copy comes after it and says no more than it does.
+ */
+static int write_state(struct store *s, const json_t *json, struct err *err)
+{
+	size_t len = 0;
+	CLEANUP(freep) char *text = json ? json_text_lines(json, &len) : NULL;
+	int r;
+
+	if (!text)
+		return err_set(err, ENOMEM, "out of memory");
+	r = write_durable(s, s->state_fd, STATE_FILE, text, len, err);
+	if (r >= 0)
+		spare_write(s->spare, STATE_FILE, text, len);
 	return r;
 }
 
@@ -224,17 +294,17 @@ int store_state_write(struct store *s, const struct store_state *st, struct err 
 				json_pack("{s:I,s:s}", "revision", (json_int_t)st->borders,
 					  "manifest", st->borders_manifest)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
-	return write_json(s, s->state_fd, "state.json", json, err);
+	return write_state(s, json, err);
 }
 
 void store_state_aside(struct store *s)
 {
-	(void)renameat(s->state_fd, "state.json", s->state_fd, STORE_STATE_DAMAGED);
+	spare_aside(s->state_fd, STATE_FILE);
 }
 
 struct wall store_last_write(struct store *s)
 {
-	static const char *const names[] = {"state.json", STORE_STATE_DAMAGED, "view.json",
+	static const char *const names[] = {STATE_FILE, STORE_STATE_DAMAGED, "view.json",
 					    "history"};
 	struct wall last = {0};
 	struct stat st;
@@ -244,6 +314,11 @@ struct wall store_last_write(struct store *s)
 		    st.st_mtim.tv_sec > last.s)
 			last.s = st.st_mtim.tv_sec;
 	return last;
+}
+
+void store_overlay_aside(struct store *s)
+{
+	spare_aside(s->state_fd, "overlay.json");
 }
 
 /* --- policies ----------------------------------------------------------------------------- */
@@ -472,12 +547,12 @@ void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b)
 
 int store_view_write(struct store *s, const char *text, size_t len, struct err *err)
 {
-	return write_durable(s, s->state_fd, "view.json", text, len, err);
+	return write_kept(s, "view.json", text, len, err);
 }
 
 int store_view_read(struct store *s, char **ret_text, size_t *ret_len, struct err *err)
 {
-	return file_read(s->state_fd, "view.json", VIEW_KEPT_MAX, ret_text, ret_len, err);
+	return read_kept(s, "view.json", VIEW_KEPT_MAX, ret_text, ret_len, err);
 }
 
 /* --- history ------------------------------------------------------------------------------ */
@@ -489,7 +564,7 @@ json_t *store_history(struct store *s)
 	size_t len = 0;
 	char *line, *rest;
 
-	if (!list || file_read(s->state_fd, "history", HISTORY_TEXT_MAX, &text, &len, NULL) < 0)
+	if (!list || read_kept(s, "history", HISTORY_TEXT_MAX, &text, &len, NULL) < 0)
 		return list;
 	rest = text;
 	while ((line = strsep(&rest, "\n"))) {
@@ -526,7 +601,7 @@ int store_history_add(struct store *s, const json_t *entry, struct err *err)
 	buf_init(&b, HISTORY_TEXT_MAX);
 	if (!line)
 		return err_set(err, ENOMEM, "out of memory");
-	r = file_read(s->state_fd, "history", HISTORY_TEXT_MAX, &text, &len, err);
+	r = read_kept(s, "history", HISTORY_TEXT_MAX, &text, &len, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	if (text)
@@ -535,7 +610,7 @@ int store_history_add(struct store *s, const json_t *entry, struct err *err)
 	buf_putc(&b, '\n');
 	if (b.r < 0)
 		return err_set(err, -b.r, "history: %s", strerror(-b.r));
-	return write_durable(s, s->state_fd, "history", b.data, b.len, err);
+	return write_kept(s, "history", b.data, b.len, err);
 }
 
 /* --- numbers ------------------------------------------------------------------------------ */

@@ -2,8 +2,8 @@
 /*
  * What survives the agent. In state_dir: the last three applied policies, which of them is in
  * force, mode, revocations, the last good view, the history. In run_dir (gone with the boot):
- * conduit numbers. Every write is durable replacement; a full or read-only disk is reported and
- * the kernel keeps what it has.
+ * conduit numbers, and copies of what is in state_dir (spare.h). Every write is durable
+ * replacement; a full or read-only disk is reported and the kernel keeps what it has.
  */
 #pragma once
 
@@ -20,6 +20,7 @@
 #define STORE_FILES_MAX        256
 #define STORE_HISTORY_MAX      1000
 
+struct spare;
 struct store;
 
 struct store_file {
@@ -61,7 +62,14 @@ struct store_state {
 int store_open(const char *state_dir, const char *run_dir, struct store **ret, struct err *err);
 void store_free(struct store *s);
 
+/* Copies of what is in state_dir; the store's. */
+struct spare *store_spare(struct store *s);
+/* At a start, before anything is read: damaged and lost files from their copies. */
+void store_mend(struct store *s, void (*told)(void *user, const char *text), void *user);
+
 int store_state_read(struct store *s, struct store_state *ret, struct err *err);
+/* The copy in run_dir; -ENOENT when there is none. */
+int store_state_copy(struct store *s, struct store_state *ret, struct err *err);
 int store_state_write(struct store *s, const struct store_state *state, struct err *err);
 
 int store_policy_write(struct store *s, const struct store_policy *p, struct err *err);
@@ -96,6 +104,7 @@ int store_json_write(struct store *s, const char *name, const json_t *value, str
 #define STORE_OVERLAY_TEXT_MAX 2048
 int store_overlay_read(struct store *s, struct numbers *conduits, struct overlay *ret,
 		       struct err *err);
+void store_overlay_aside(struct store *s);
 int store_overlay_write(struct store *s, struct numbers *conduits, const struct overlay *o,
 			struct err *err);
 

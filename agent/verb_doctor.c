@@ -5,6 +5,7 @@
 
 #include "agent/conntrack.h"
 #include "agent/doctor.h"
+#include "agent/store.h"
 #include "agent/workload.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -227,6 +228,16 @@ static void check_problems(struct diagnosis *d)
 	for (size_t i = 0; i < workloads_problem_count(w, SLOT_A); i++)
 		doctor_check(d, "workload", false, workloads_problem(w, SLOT_A, i),
 			     "nobody gets this identity until it is clear");
+	for (size_t i = 0; i < json_array_size(d->agent->damage); i++)
+		doctor_check(d, "state_dir", false,
+			     json_string_value(json_array_get(d->agent->damage, i)),
+			     "the disk below state_dir has lost what was written");
+	if (d->agent->state_problem)
+		doctor_check(d, "state_dir", false, d->agent->state_problem,
+			     "the disk below state_dir has lost what was written");
+	if (store_problem(d->agent->store))
+		doctor_check(d, "state_dir", false, store_problem(d->agent->store),
+			     "what changes now would be lost with a reboot");
 	if (d->agent->drift)
 		doctor_check(d, "drift", false, d->agent->drift,
 			     "the kernel does not hold what policy says");

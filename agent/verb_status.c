@@ -58,6 +58,8 @@ static json_t *problems_json(struct agent *a)
 			list, json_string(workloads_problem(a->workloads, SLOT_A, i)));
 	if (a->state_problem)
 		(void)json_array_append_new(list, json_string(a->state_problem));
+	if (a->damage)
+		(void)json_array_extend(list, a->damage);
 	if (store_problem(a->store))
 		(void)json_array_append_new(list, json_string(store_problem(a->store)));
 	return list;

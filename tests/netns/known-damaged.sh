@@ -40,6 +40,8 @@ hit() { # WHAT COMMAND...: damages, starts again, and offers what is too old
 	local what=$1
 	shift
 	agent_stop pay-1
+	# What follows from copies is in state-files-damaged.sh; here is what there is without.
+	rm -r "$WORK/pay-1/run/spare"
 	"$@"
 	agent_start pay-1
 	check "$what: the last policy is in force" wait_for 20 in_force pay-1 4

@@ -24,6 +24,8 @@ hit() { # WHAT REVISION MODE COMMAND...
 	shift 3
 	agent_stop pay-1 KILL
 	rm -f "$STATE/state.json.damaged"
+	# What follows from it is in state-files-damaged.sh; here is what there is without.
+	rm -r "$WORK/pay-1/run/spare"
 	"$@"
 	agent_start pay-1
 	same "$what: revision and mode" "$(now_in_force)" "$revision $mode"

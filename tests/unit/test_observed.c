@@ -132,6 +132,7 @@ TEST(what_a_rule_permits_or_refuses_on_purpose_is_no_entry)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		CLEANUP(world_done) struct world w;
 		CLEANUP(freep) char *path = mem_printf("%s/state/observed.json", test_dir());
+		CLEANUP(freep) char *copy = mem_printf("%s/run/spare/observed.json", test_dir());
 		struct record d = flow("prod/a", "prod/b", "10.0.0.9", 40001, 443, IPPROTO_TCP);
 
 		world_init(&w);
@@ -144,6 +145,7 @@ TEST(what_a_rule_permits_or_refuses_on_purpose_is_no_entry)
 		/* The next case must not find them. */
 		observed_free(TAKE_PTR(w.o));
 		(void)unlink(path);
+		(void)unlink(copy);
 	}
 }
 

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "agent/spare.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SPARE_DIR_MODE 0700
+#define SPARE_MODE     0600
+#define SPARE_TEXT_MAX (128U << 20)
+#define SPARE_NAME_MAX 160
+#define HEADER_LEN     SHA256_HEX_LEN /* hex digits and a line end */
+#define SLASH          '%'            /* all copies are in one directory */
+#define ASIDE          ".damaged"
+
+/* In the order in which they are looked at. */
+enum { PLACE_RUN, PLACE_STATE, PLACES };
+
+struct spare {
+	int fds[PLACES]; /* -1: there is no place for copies */
+};
+
+int spare_directory(int dir_fd, const char *name, struct err *err)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return 0;
+		spare_aside(dir_fd, name);
+	}
+	if (mkdirat(dir_fd, name, SPARE_DIR_MODE) < 0)
+		return err_set(err, errno, "%s: %s", name, strerror(errno));
+	return 0;
+}
+
+static int open_place(int dir_fd)
+{
+	if (spare_directory(dir_fd, SPARE_DIR, NULL) < 0)
+		return -1;
+	return openat(dir_fd, SPARE_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+int spare_open(int run_fd, int state_fd, struct spare **ret, struct err *err)
+{
+	struct spare *s = mem_calloc(1, sizeof(*s));
+
+	if (!s)
+		return err_set(err, ENOMEM, "out of memory");
+	s->fds[PLACE_RUN] = open_place(run_fd);
+	s->fds[PLACE_STATE] = open_place(state_fd);
+	*ret = s;
+	return 0;
+}
+
+void spare_free(struct spare *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < PLACES; i++)
+		closep(&s->fds[i]);
+	free(s);
+}
+
+/* --- one copy ------------------------------------------------------------------------------- */
+
+static void flatten(char ret[SPARE_NAME_MAX], const char *name, char from, char to)
+{
+	(void)snprintf(ret, SPARE_NAME_MAX, "%.150s", name);
+	for (char *p = ret; *p; p++)
+		if (*p == from)
+			*p = to;
+}
+
+static bool header_of(const void *bytes, size_t len, char ret[HEADER_LEN])
+{
+	uint8_t digest[SHA256_LEN];
+
+	if (sha256(bytes, len, digest) < 0)
+		return false;
+	hex_format(digest, sizeof(digest), ret);
+	ret[HEADER_LEN - 1] = '\n';
+	return true;
+}
+
+/* What is closed says nothing else after a reboot: it has a copy on the disk, too. */
+static bool is_twice(const char *flat)
+{
+	return str_eq(flat, "overlay.json") || str_eq(flat, "documents%head.dsse.json");
+}
+
+static void remove_at(int fd, const char *flat)
+{
+	if (fd >= 0)
+		(void)unlinkat(fd, flat, 0);
+}
+
+void spare_remove(struct spare *s, const char *name)
+{
+	char flat[SPARE_NAME_MAX];
+
+	flatten(flat, name, '/', SLASH);
+	for (size_t i = 0; s && i < PLACES; i++)
+		remove_at(s->fds[i], flat);
+}
+
+static void write_at(int fd, const char *flat, const void *bytes, size_t len)
+{
+	CLEANUP(freep) char *text = NULL;
+	char header[HEADER_LEN];
+
+	if (fd < 0)
+		return;
+	text = len <= SPARE_TEXT_MAX ? mem_calloc(HEADER_LEN + len, 1) : NULL;
+	if (!text || !header_of(bytes, len, header)) {
+		remove_at(fd, flat);
+		return;
+	}
+	memcpy(text, header, HEADER_LEN);
+	if (len)
+		memcpy(text + HEADER_LEN, bytes, len);
+	/* An older one would pass for the newest. */
+	if (file_write_durable(fd, flat, text, HEADER_LEN + len, SPARE_MODE, NULL) < 0)
+		remove_at(fd, flat);
+}
+
+void spare_write(struct spare *s, const char *name, const void *bytes, size_t len)
+{
+	char flat[SPARE_NAME_MAX];
+
+	flatten(flat, name, '/', SLASH);
+	for (size_t i = 0; s && i < PLACES; i++)
+		if (i == PLACE_RUN || is_twice(flat))
+			write_at(s->fds[i], flat, bytes, len);
+}
+
+static int read_at(int fd, const char *flat, size_t max, char **ret_text, size_t *ret_len)
+{
+	CLEANUP(freep) char *text = NULL;
+	char header[HEADER_LEN];
+	size_t len = 0;
+
+	if (fd < 0 || file_read_itself(fd, flat, max + HEADER_LEN, &text, &len, NULL) < 0 ||
+	    len < HEADER_LEN || !header_of(text + HEADER_LEN, len - HEADER_LEN, header) ||
+	    memcmp(text, header, HEADER_LEN) != 0)
+		return -ENOENT;
+	len -= HEADER_LEN;
+	memmove(text, text + HEADER_LEN, len + 1);
+	*ret_text = TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}
+
+int spare_read(struct spare *s, const char *name, size_t max, char **ret_text, size_t *ret_len)
+{
+	char flat[SPARE_NAME_MAX];
+
+	flatten(flat, name, '/', SLASH);
+	for (size_t i = 0; s && i < PLACES; i++)
+		if (read_at(s->fds[i], flat, max, ret_text, ret_len) >= 0)
+			return 0;
+	return -ENOENT;
+}
+
+int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *file, size_t max,
+		  char **ret_text, size_t *ret_len, struct err *err)
+{
+	int r;
+
+	if (spare_read(s, name, max, ret_text, ret_len) >= 0)
+		return 0;
+	r = file_read(dir_fd, file, max, ret_text, ret_len, err);
+	/* The first start of this boot: from now on there is one. */
+	if (r >= 0)
+		spare_write(s, name, *ret_text, *ret_len);
+	return r;
+}
+
+/* --- mending -------------------------------------------------------------------------------- */
+
+/* Of what was there before, nothing is. */
+static void aside_of(int dir_fd, const char *name, char ret[SPARE_NAME_MAX + sizeof(ASIDE)])
+{
+	(void)snprintf(ret, SPARE_NAME_MAX + sizeof(ASIDE), "%s" ASIDE, name);
+	(void)tree_remove(dir_fd, ret, NULL);
+}
+
+void spare_aside(int dir_fd, const char *name)
+{
+	char aside[SPARE_NAME_MAX + sizeof(ASIDE)];
+
+	aside_of(dir_fd, name, aside);
+	(void)renameat(dir_fd, name, dir_fd, aside);
+}
+
+/* On a full disk the old one stays: it may be whole, and what a reboot begins with. */
+static int replace(int dir_fd, const char *name, const char *text, size_t len, struct err *err)
+{
+	char aside[SPARE_NAME_MAX + sizeof(ASIDE)];
+	bool linked;
+	int r;
+
+	aside_of(dir_fd, name, aside);
+	linked = linkat(dir_fd, name, dir_fd, aside, 0) == 0;
+	r = file_write_durable(dir_fd, name, text, len, SPARE_MODE, err);
+	if (r < 0 && linked)
+		(void)unlinkat(dir_fd, aside, 0);
+	if (r != -EISDIR)
+		return r;
+	spare_aside(dir_fd, name);
+	return file_write_durable(dir_fd, name, text, len, SPARE_MODE, err);
+}
+
+struct mending {
+	struct spare *spare;
+	int state_fd;
+	void (*told)(void *user, const char *text);
+	void *user;
+};
+
+static void tell(const struct mending *m, const char *name, const char *cause, const char *failed)
+{
+	char text[ERR_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "%.150s was damaged or lost (%.150s); its copy %s%.100s",
+		       name, cause,
+		       failed ? "is used, and would be lost with a reboot: " : "takes its place",
+		       failed ? failed : "");
+	m->told(m->user, text);
+}
+
+/* The copies themselves, where one of two is gone, or damaged. */
+static void mend_copies(const struct mending *m, const char *name, const char *text, size_t len)
+{
+	CLEANUP(freep) char *found = NULL;
+	char flat[SPARE_NAME_MAX];
+
+	flatten(flat, name, '/', SLASH);
+	for (size_t i = 0; i < PLACES && is_twice(flat); i++) {
+		size_t found_len = 0;
+
+		freep(&found);
+		if (read_at(m->spare->fds[i], flat, SPARE_TEXT_MAX, &found, &found_len) < 0)
+			write_at(m->spare->fds[i], flat, text, len);
+	}
+}
+
+static void mend(const struct mending *m, const char *name)
+{
+	CLEANUP(freep) char *text = NULL;
+	CLEANUP(freep) char *found = NULL;
+	struct err cause = {{0}}, err = {{0}};
+	size_t len = 0, found_len = 0;
+	int r;
+
+	if (spare_read(m->spare, name, SPARE_TEXT_MAX, &text, &len) < 0) {
+		spare_remove(m->spare, name);
+		return;
+	}
+	mend_copies(m, name, text, len);
+	r = file_read(m->state_fd, name, SPARE_TEXT_MAX, &found, &found_len, &cause);
+	if (r >= 0 && found_len == len && memcmp(found, text, len) == 0)
+		return;
+	if (r >= 0)
+		(void)err_set(&cause, EBADMSG, "it is not what was written last");
+	r = replace(m->state_fd, name, text, len, &err);
+	tell(m, name, cause.text, r < 0 ? err.text : NULL);
+}
+
+static void mend_place(const struct mending *m, int place_fd)
+{
+	int fd = place_fd < 0 ? -1 : openat(place_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	char name[SPARE_NAME_MAX];
+
+	if (!d) {
+		closep(&fd);
+		return;
+	}
+	while ((e = readdir(d))) {
+		flatten(name, e->d_name, SLASH, '/');
+		/* With a dot begin writes that were broken off. */
+		if (name[0] != '.' && !str_starts(name, SPARE_SVID) && !str_eq(name, "state.json"))
+			mend(m, name);
+	}
+	(void)closedir(d);
+}
+
+void spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
+		void *user)
+{
+	const struct mending m = {.spare = s, .state_fd = state_fd, .told = told, .user = user};
+
+	for (size_t i = 0; i < PLACES; i++)
+		mend_place(&m, s->fds[i]);
+}
