@@ -98,7 +98,7 @@ LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-
 	$(variant_ldflags_$(VARIANT)) $(LDFLAGS)
 
 # Goals that must work before the packages are there read no flags.mk.
-GOALS_BARE := check check-% deps demo help clean format golden fuzz-% install-data
+GOALS_BARE := check check-% deps demo help clean format golden fuzz-% install-data uninstall
 ifneq ($(filter-out $(GOALS_BARE),$(or $(MAKECMDGOALS),all)),)
 include $(B)/flags.mk
 endif
@@ -306,31 +306,52 @@ install: all install-data
 	$(if $(COURIER),$(INSTALL) -m 0755 $(COURIER) $(DESTDIR)$(sbindir)/bailiwick-courier)
 	$(if $(CONTROLLER),$(INSTALL) -m 0755 $(CONTROLLER) $(DESTDIR)$(sbindir)/bailiwick-controller)
 
-# install_as SOURCE TARGET, install_in DIR FILE...: the folder is made where it is missing.
-define install_as
-$(INSTALL) -D -m 0644 $(1) $(DESTDIR)$(2)
+# What is installed beside the programs, each as SOURCE=TARGET.
+EXAMPLES := $(if $(wildcard examples/.),$(shell find examples -type f | LC_ALL=C sort))
+UNITS := $(call sources,systemd/*.service systemd/*.socket systemd/*.timer systemd/*.slice)
+into = $(foreach f,$(2),$(f)=$(1)/$(notdir $(f)))
+DATA := $(foreach s,1 5 7 8,$(call into,$(mandir)/man$(s),$(call sources,man/*.$(s)))) \
+	systemd/bailiwick.sysusers=$(sysusersdir)/bailiwick.conf \
+	systemd/bailiwick.tmpfiles=$(tmpfilesdir)/bailiwick.conf \
+	systemd/bailiwick.sysctl=$(sysctldir)/10-bailiwick.conf \
+	$(call into,$(unitdir),$(UNITS)) \
+	$(call into,$(completiondir),$(call sources,cli/completion/*)) \
+	$(foreach f,$(EXAMPLES),$(f)=$(docdir)/$(f)) \
+	$(call into,$(docdir),$(wildcard README.md ARCHITECTURE.md LICENSE))
+target = $(DESTDIR)$(lastword $(subst =, ,$(1)))
+
+define install_one
+$(INSTALL) -D -m 0644 $(firstword $(subst =, ,$(1))) $(call target,$(1))
 
 endef
-install_in = $(foreach f,$(2),$(call install_as,$(f),$(1)/$(notdir $(f))))
+define remove_one
+rm -f $(call target,$(1))
 
-UNITS := $(call sources,systemd/*.service systemd/*.socket systemd/*.timer systemd/*.slice)
-EXAMPLES := $(if $(wildcard examples/.),$(shell find examples -type f | LC_ALL=C sort))
+endef
 
-.PHONY: install-data
+# On a system that runs, what a package's scripts do. Nothing is started, nothing is enforced.
+RUNNING = [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ] && [ "$$(id -u)" = 0 ]
+
+.PHONY: install-data uninstall
 install-data:
-	$(foreach s,1 5 7 8,$(call install_in,$(mandir)/man$(s),$(call sources,man/*.$(s))))
-	$(foreach f,$(call sources,systemd/*sysusers*),$(call \
-		install_as,$(f),$(sysusersdir)/bailiwick.conf))
-	$(foreach f,$(call sources,systemd/*tmpfiles*),$(call \
-		install_as,$(f),$(tmpfilesdir)/bailiwick.conf))
-	$(foreach f,$(call sources,systemd/*sysctl*),$(call \
-		install_as,$(f),$(sysctldir)/10-bailiwick.conf))
-	$(call install_in,$(unitdir),$(UNITS))
+	$(foreach d,$(DATA),$(call install_one,$(d)))
 	@$(foreach f,$(notdir $(UNITS)),sed -i 's|@sbindir@|$(sbindir)|g' $(DESTDIR)$(unitdir)/$(f);) :
-	$(call install_in,$(completiondir),$(call sources,cli/completion/*))
-	$(foreach f,$(EXAMPLES),$(call install_as,$(f),$(docdir)/$(f)))
-	$(call install_in,$(docdir),$(wildcard README.md ARCHITECTURE.md LICENSE))
 	$(INSTALL) -d -m 0755 $(DESTDIR)$(sysconfdir)/bailiwick
+	@if $(RUNNING); then set -x; \
+		systemd-sysusers $(sysusersdir)/bailiwick.conf && \
+		systemd-tmpfiles --create $(tmpfilesdir)/bailiwick.conf && \
+		/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/ip_local_reserved_ports && \
+		systemctl daemon-reload; \
+	fi
+
+# Keys, policy, users and the table in the kernel stay: nothing is opened by removing a program.
+uninstall:
+	@if $(RUNNING); then set -x; systemctl disable --now $(notdir $(UNITS)); fi
+	rm -f $(DESTDIR)$(sbindir)/bailiwickd $(DESTDIR)$(bindir)/bailiwick \
+		$(DESTDIR)$(sbindir)/bailiwick-courier $(DESTDIR)$(sbindir)/bailiwick-controller
+	$(foreach d,$(DATA),$(call remove_one,$(d)))
+	@if $(RUNNING); then systemctl daemon-reload; fi
+	@echo 'left: /etc/bailiwick, /var/lib/bailiwick*; the policy in force: nft delete table inet bailiwick'
 
 clean:
 	rm -rf $(O)
@@ -355,4 +376,4 @@ help:
 	@echo 'lint             gcc -fanalyzer, clang-tidy, cppcheck'
 	@echo 'format           clang-format over all sources, or F=FILES'
 	@echo 'bench            the table of figures, with baselines'
-	@echo 'install clean help'
+	@echo 'install uninstall clean help'
