@@ -27,6 +27,7 @@
 #define UNIFIED        "0::/"
 #define PROC_TEXT_MAX  (1U << 20)
 #define SYSTEMD_FD_MIN 3 /* SD_LISTEN_FDS_START */
+#define BARRIER_US     1000000
 
 /* --- the agent's own cgroup --------------------------------------------------------------- */
 
@@ -384,4 +385,6 @@ void attest_port_keep(int fd)
 void attest_port_forget(void)
 {
 	(void)sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=" FD_NAME);
+	/* Read when systemd comes to it: until then its copies are bound to the port. */
+	(void)sd_notify_barrier(0, BARRIER_US);
 }
