@@ -518,6 +518,9 @@ static int explain(struct explainer *x, const struct logged *l, const enum reaso
 	/* The kernel knows that much of a process that is gone. */
 	if (l->why == TABLE_LOG_RULE && b.mark == MARK_IDENTITY_MISPLACED)
 		d.reason = REASON_NOT_PLACED;
+	/* A socket of a protocol that cannot be looked up by, or one that is gone. */
+	if (d.reason == REASON_NO_SOCKET && b.mark == MARK_IDENTITY_UNCLAIMED)
+		d.reason = REASON_NO_IDENTITY;
 	if (asked && nobody_was_asked(l)) {
 		if (v.decision == DECISION_ALLOWED)
 			return -ENOENT;

@@ -47,5 +47,11 @@ recorded "whose ping it was is recorded" pay-1 \
 	'.service == "icmp/echo" and .decision == "denied" and .from.identity == "prod/payments/backup"'
 recorded "and whose SCTP" pay-1 \
 	'.service == "proto/132" and .decision == "denied" and .from.identity == "prod/payments/backup"'
-like "why tells of the last one" "$(bw pay-1 why --last)" 'icmp(v6)?/echo'
+
+# The agent cannot look up whose socket a raw one is; that it is a process the kernel has seen.
+run pay-1 cron.service forge other --from "$PAY" --to "$API" --sport 1 --dport 1 --proto 253 \
+	--data hello >/dev/null
+recorded "a process without an identity is no packet without a socket" pay-1 \
+	'.service == "proto/253" and .reason == "no_identity"'
+like "why tells of it" "$(bw pay-1 why --last)" 'proto/253.*no_identity'
 finish_tests
