@@ -360,6 +360,24 @@ static void on_populated(void *user, struct cgroup *c)
 	t->handler->populated(t->handler->user, c, strstr(text, "populated 1") != NULL);
 }
 
+/*
+ * Given to a user only after cgroups were made in it, as by hand: from now on he may move his
+ * processes between them, so those below are looked at as if they were new.
+ */
+static void on_attributes(void *user, struct cgroup *c)
+{
+	struct cgroup_tree *t = user;
+
+	if (c->owner != 0)
+		return;
+	look_at_owner(t, c);
+	if (c->owner == 0 || c->delegated)
+		return;
+	while (c->children != NULL)
+		remove_node(t, c->children);
+	read_children(t, c, true);
+}
+
 static void on_overflow(void *user)
 {
 	struct cgroup_tree *t = user;
@@ -381,6 +399,7 @@ static const struct cgroup_watcher_handler watcher_handler = {
 	.entry = on_entry,
 	.entry_by_id = on_entry_by_id,
 	.populated = on_populated,
+	.attributes = on_attributes,
 	.overflow = on_overflow,
 	.drained = on_drained,
 };

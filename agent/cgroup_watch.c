@@ -32,7 +32,7 @@ struct cgroup_watcher {
 
 void cgroup_watcher_add(struct cgroup_watcher *w, struct cgroup_watch *watch, const char *path)
 {
-	uint32_t mask = watch->populated ? IN_MODIFY : ENTRY_EVENTS | IN_ONLYDIR;
+	uint32_t mask = watch->populated ? IN_MODIFY : ENTRY_EVENTS | IN_ATTRIB | IN_ONLYDIR;
 	char name[CGROUP_PATH_MAX + 64];
 	int wd;
 
@@ -85,6 +85,8 @@ static void take_inotify(struct cgroup_watcher *w, const struct inotify_event *e
 		w->handler->populated(w->user, watch->cgroup);
 	} else if ((e->mask & ENTRY_EVENTS) != 0 && (e->mask & IN_ISDIR) != 0 && name[0] != '\0') {
 		w->handler->entry(w->user, watch->cgroup, name);
+	} else if ((e->mask & IN_ATTRIB) != 0 && name[0] == '\0') {
+		w->handler->attributes(w->user, watch->cgroup);
 	}
 }
 

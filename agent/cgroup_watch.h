@@ -15,6 +15,8 @@ struct cgroup_watcher_handler {
 	void (*entry)(void *user, struct cgroup *parent, const char *name);
 	void (*entry_by_id)(void *user, uint64_t parent, const char *name);
 	void (*populated)(void *user, struct cgroup *c);
+	/* Of the directory itself: perhaps another owner. With inotify only. */
+	void (*attributes)(void *user, struct cgroup *c);
 	void (*overflow)(void *user);
 	void (*drained)(void *user);
 };
