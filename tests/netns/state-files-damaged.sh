@@ -3,7 +3,7 @@
 # cut short, garbage, unreadable, a directory in its place, gone. The agent starts by itself, without
 # the controller; what runs goes on, what may passes, what policy, operators or the controller closed
 # stays closed; it says what was damaged; and with the controller everything is current again. Each
-# file is damaged in three ways, the third in turn; WAYS=all takes every way (TIMEOUT=1200).
+# file is damaged in two ways, the second in turn; WAYS=all takes every way (TIMEOUT=1200).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-fleet.sh"
 . "$(dirname "$0")/lib-damage.sh"
@@ -17,13 +17,13 @@ files() {
 # Everything that this host will ever have of its own.
 mapfile -t FILES < <(files)
 like "the files of documents are among them" "${FILES[*]}" 'known.json.*view.json'
-TURNS=(empty halve unreadable open_to_all directory)
+TURNS=(gone empty halve unreadable open_to_all directory)
 turn=0
 for file in ${FILES[@]+"${FILES[@]}"}; do
 	[[ ${ONLY:-$file} == "$file" ]] || continue
 	courier_pause STOP
-	ways=(garble gone "${TURNS[turn++ % ${#TURNS[@]}]}")
-	[ "${WAYS:-}" != all ] || ways=(garble gone "${TURNS[@]}")
+	ways=(garble "${TURNS[turn++ % ${#TURNS[@]}]}")
+	[ "${WAYS:-}" != all ] || ways=(garble "${TURNS[@]}")
 	for way in "${ways[@]}"; do
 		[ -e "$STATE/$file" ] && hit "$file" $way
 	done
