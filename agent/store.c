@@ -393,6 +393,14 @@ static int write_policy_files(struct store *s, int fd, const struct store_policy
 	return write_json(s, fd, "meta", meta, err);
 }
 
+/* A name in a directory is lost with the power until that very directory is on disk. */
+static int sync_directory(int dir_fd, const char *name)
+{
+	CLEANUP(closep) int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : fsync(fd);
+}
+
 /* Into a directory of its own that gets its name last, so that a half-written one is never read. */
 int store_policy_write(struct store *s, const struct store_policy *p, struct err *err)
 {
@@ -414,7 +422,7 @@ int store_policy_write(struct store *s, const struct store_policy *p, struct err
 	if (r >= 0)
 		r = tree_remove(s->state_fd, final_name, err);
 	if (r >= 0 && (fsync(fd) < 0 || renameat(s->state_fd, name, s->state_fd, final_name) < 0 ||
-		       fsync(s->state_fd) < 0))
+		       sync_directory(s->state_fd, "policy") < 0 || fsync(s->state_fd) < 0))
 		r = err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
 	if (r < 0)
 		(void)tree_remove(s->state_fd, name, NULL);
