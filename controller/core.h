@@ -145,6 +145,15 @@ int core_publish(struct core *c, const char *manifest, size_t len, const char *w
 		 struct err *err);
 /* Every document for every node, as a tree of files for any web server (static_path.h). */
 int core_export(struct core *c, const char *dir, json_t **ret, struct err *err);
+/*
+ * The same in steps, between which everything else may be asked and ordered. A step takes little
+ * more than its budget and gives 1 while there is more to do, 0 at the end.
+ */
+struct exporting;
+int core_export_begin(struct core *c, const char *dir, struct exporting **ret, struct err *err);
+int core_export_step(struct exporting *e, int64_t budget_us, struct err *err);
+json_t *core_export_result(const struct exporting *e);
+void core_export_free(struct exporting *e); /* NULL is fine */
 int core_quarantine(struct core *c, const char *identity, const char *keep, const char *reason,
 		    const char *who, json_t **ret, struct err *err);
 /* A quarantine, or revocations: of an identity (name or path), a rule's name, a label expression.

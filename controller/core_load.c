@@ -436,6 +436,7 @@ int core_load(struct core *c, struct err *err)
 	int r;
 
 	c->lost = false;
+	c->loads++;
 	c->views = views_new();
 	r = c->views ? load_keys(&l) : err_set(err, ENOMEM, "out of memory");
 	if (r == 0)

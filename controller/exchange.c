@@ -282,6 +282,8 @@ void exchange_completed(void *user, struct MHD_Connection *connection, void **co
 	if (x == NULL)
 		return;
 	polls_remove(x->server->polls, &x->waiter);
+	if (server_export_of(x->server, x))
+		server_export_drop(x->server);
 	x->conn->due_s = server_seconds() + idle_s(x);
 	drop_body(x);
 	buf_done(&x->body);

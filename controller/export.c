@@ -7,6 +7,10 @@
  *
  * What nothing points to any more is taken away when it is older than a head lives: a node that
  * holds such a head still finds everything. The last three revisions stay in any case.
+ *
+ * A fleet's documents take seconds, and whoever serves them serves everybody else, too: so the work
+ * is done in steps. Between two steps anything may change. Another policy: all begins again. A
+ * node's view: it is written, and on the disk, before the head that names it.
  */
 #include "base/file.h"
 #include "base/mem.h"
@@ -28,18 +32,36 @@
 #define FILE_MODE      0644
 #define TEMPORARY      ".new"
 #define FILE_MAX       (64U << 20)
+#define AGAIN_MAX      8 /* other policies meanwhile */
+#define NS_PER_US      1000
+
+enum stage {
+	STAGE_BLOBS,
+	STAGE_VIEWS,
+	STAGE_MANIFESTS,
+	STAGE_SAVE,
+	STAGE_HEADS,
+	STAGE_END,
+	STAGE_DONE
+};
 
 struct exporting {
 	struct core *c;
-	const char *dir;
+	char *dir;
+	enum stage stage;
+	uint32_t next; /* node of this stage */
+	unsigned again;
+	char manifest_sha256[SHA256_HEX_LEN];
+	uint64_t loads;
+	bool durable; /* files on the disk before they have their names */
 	int dir_fd;
 	struct map *wanted; /* paths that stay */
 	bool *listed;       /* nodes */
 	size_t listed_count;
-	size_t written, unchanged, removed, heads, views;
+	size_t written, unchanged, removed, heads;
 	int64_t revisions[REVISIONS_KEPT];
 	size_t revision_count;
-	struct err *err;
+	struct err *err; /* of the step under way */
 };
 
 /* --- one file -------------------------------------------------------------------------------- */
@@ -82,6 +104,11 @@ static int write_beside(const struct exporting *e, const char *path, const void 
 	if (fd < 0)
 		return -errno;
 	r = write_all(fd, bytes, len);
+	if (r == 0 && e->durable && fsync(fd) < 0)
+		r = -errno;
+	/* On its way already when the disk is put in step, which holds everybody up. */
+	if (r == 0 && !e->durable)
+		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (close(fd) < 0 && r == 0)
 		r = -errno;
 	if (r == 0 && renameat(e->dir_fd, temporary, e->dir_fd, path) < 0)
@@ -186,38 +213,36 @@ static bool exported(const struct exporting *e, uint32_t node)
 	       (node >= c->node_count || !c->nodes[node] || c->nodes[node]->state != NODE_BANNED);
 }
 
-static int put_views(struct exporting *e)
+static int put_view(struct exporting *e, uint32_t node)
 {
 	struct core *c = e->c;
-	int r = 0;
+	int r = head_make_current(c, node, e->err);
 
-	for (uint32_t i = 0; i < views_node_count(c->views) && r == 0; i++) {
-		if (!exported(e, i))
-			continue;
-		r = head_make_current(c, i, e->err);
-		if (r == 0)
-			r = put_blob(e, views_node_at(c->views, i)->name,
-				     c->nodes[i]->head.view_sha256);
-		e->views++;
-	}
-	return r;
+	return r < 0 ? r
+		     : put_blob(e, views_node_at(c->views, node)->name,
+				c->nodes[node]->head.view_sha256);
 }
 
-static int put_heads(struct exporting *e)
+/* The newest there is now; what has come since its view was written is written before it. */
+static int put_head(struct exporting *e, uint32_t node)
 {
 	struct core *c = e->c;
+	const struct head_state *h = &c->nodes[node]->head;
 	char path[STATIC_PATH_MAX];
-	int r = 0;
+	int r = head_make_current(c, node, e->err);
 
-	for (uint32_t i = 0; i < views_node_count(c->views) && r == 0; i++) {
-		const struct head_state *h = exported(e, i) ? &c->nodes[i]->head : NULL;
-
-		if (!h || !h->envelope)
-			continue;
-		r = put(e, static_path_head(path, views_node_at(c->views, i)->name), h->envelope,
-			h->envelope_len);
-		e->heads++;
+	if (r == 0 && !map_get_str(e->wanted, static_path_blob(path, h->view_sha256))) {
+		e->durable = true;
+		r = put_view(e, node);
+		e->durable = false;
 	}
+	/* Numbers that go out must not come again: saved before anybody can fetch them. */
+	if (r == 0 && h->unsaved)
+		r = heads_save(c, e->err);
+	if (r == 0)
+		r = put(e, static_path_head(path, views_node_at(c->views, node)->name), h->envelope,
+			h->envelope_len);
+	e->heads += r == 0;
 	return r;
 }
 
@@ -279,33 +304,152 @@ static int make_folders(struct exporting *e)
 	return 0;
 }
 
-static int put_everything(struct exporting *e)
+static int put_revisions(struct exporting *e, int (*one)(struct exporting *e, int64_t revision))
+{
+	int r = 0;
+
+	for (size_t i = 0; i < e->revision_count && r >= 0; i++)
+		r = one(e, e->revisions[i]);
+	return r;
+}
+
+static int put_blobs(struct exporting *e)
 {
 	int r;
 
+	e->revision_count = 0;
 	r = store_ask(e->c->store, STORE_MANIFESTS, take_revision, e, e->err,
 		      store_int(REVISIONS_KEPT));
-	for (size_t i = 0; i < e->revision_count && r >= 0; i++)
-		r = put_policy_blobs(e, e->revisions[i]);
-	if (r >= 0)
-		r = put_views(e);
-	for (size_t i = 0; i < e->revision_count && r >= 0; i++)
-		r = put_manifest(e, e->revisions[i]);
-	/* Numbers that go out must not come again: saved before anybody can fetch them. */
-	if (r >= 0)
-		r = heads_save(e->c, e->err);
-	if (r >= 0)
-		r = in_step(e);
-	if (r >= 0)
-		r = put_heads(e);
-	if (r >= 0)
-		r = in_step(e);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : put_revisions(e, put_policy_blobs);
 }
 
-int core_export(struct core *c, const char *dir, json_t **ret, struct err *err)
+static int prune(struct exporting *e)
 {
-	struct exporting e = {.c = c, .dir = dir, .dir_fd = -1, .err = err};
+	int r = in_step(e);
+
+	if (r < 0)
+		return r;
+	prune_folder(e, "v1/heads");
+	prune_folder(e, "v1/manifests");
+	prune_folder(e, "v1/blobs/sha256");
+	return 0;
+}
+
+static int save(struct exporting *e)
+{
+	int r = heads_save(e->c, e->err);
+
+	return r < 0 ? r : in_step(e);
+}
+
+/* The next of the stage's nodes, or its end. */
+static int next_node(struct exporting *e, int (*one)(struct exporting *e, uint32_t node),
+		     enum stage after)
+{
+	while (e->next < e->listed_count && !exported(e, e->next))
+		e->next++;
+	if (e->next < e->listed_count)
+		return one(e, e->next++);
+	e->stage = after;
+	e->next = 0;
+	return 0;
+}
+
+static int whole_stage(struct exporting *e, int r, enum stage after)
+{
+	if (r >= 0)
+		e->stage = after;
+	return r;
+}
+
+static int one_thing(struct exporting *e)
+{
+	switch (e->stage) {
+	case STAGE_BLOBS:
+		return whole_stage(e, put_blobs(e), STAGE_VIEWS);
+	case STAGE_VIEWS:
+		return next_node(e, put_view, STAGE_MANIFESTS);
+	case STAGE_MANIFESTS:
+		return whole_stage(e, put_revisions(e, put_manifest), STAGE_SAVE);
+	case STAGE_SAVE:
+		return whole_stage(e, save(e), STAGE_HEADS);
+	case STAGE_HEADS:
+		return next_node(e, put_head, STAGE_END);
+	case STAGE_END:
+		return whole_stage(e, prune(e), STAGE_DONE);
+	case STAGE_DONE:
+		break;
+	}
+	return 0;
+}
+
+/* From the beginning: what is written is seen to be the same and stays. */
+static int begin(struct exporting *e)
+{
+	struct core *c = e->c;
+
+	map_free(e->wanted);
+	freep(&e->listed);
+	e->wanted = map_new((size_t)3 * VIEWS_NODES_MAX, NULL);
+	e->listed = core_nodes_listed(c, &e->listed_count);
+	e->stage = STAGE_BLOBS;
+	e->next = 0;
+	e->heads = e->unchanged = 0;
+	e->loads = c->loads;
+	memcpy(e->manifest_sha256, c->manifest_sha256, sizeof(e->manifest_sha256));
+	return e->wanted && e->listed ? 0 : err_set(e->err, ENOMEM, "out of memory");
+}
+
+static int look_for_changes(struct exporting *e)
+{
+	const struct core *c = e->c;
+
+	if (e->loads == c->loads && str_eq(e->manifest_sha256, c->manifest_sha256))
+		return 0;
+	if (++e->again > AGAIN_MAX)
+		return err_set(e->err, EBUSY,
+			       "export to '%s': policy changes faster than it is written", e->dir);
+	return begin(e);
+}
+
+int core_export_step(struct exporting *e, int64_t budget_us, struct err *err)
+{
+	struct mono since = mono_now();
+	int r = core_ready(e->c, err);
+
+	e->err = err;
+	if (r == 0)
+		r = look_for_changes(e);
+	while (r >= 0 && e->stage != STAGE_DONE) {
+		r = one_thing(e);
+		if ((mono_now().ns - since.ns) / NS_PER_US >= budget_us)
+			break;
+	}
+	return r < 0 ? r : e->stage != STAGE_DONE;
+}
+
+json_t *core_export_result(const struct exporting *e)
+{
+	return json_pack("{s:i,s:s,s:I,s:I,s:I,s:I,s:I}", "version", 1, "dir", e->dir, "revision",
+			 (json_int_t)e->c->manifest.revision, "heads", (json_int_t)e->heads,
+			 "written", (json_int_t)e->written, "unchanged", (json_int_t)e->unchanged,
+			 "removed", (json_int_t)e->removed);
+}
+
+void core_export_free(struct exporting *e)
+{
+	if (!e)
+		return;
+	map_free(e->wanted);
+	free(e->listed);
+	free(e->dir);
+	closep(&e->dir_fd);
+	free(e);
+}
+
+int core_export_begin(struct core *c, const char *dir, struct exporting **ret, struct err *err)
+{
+	struct exporting *e;
 	int r;
 
 	if (!dir || dir[0] != '/')
@@ -315,23 +459,32 @@ int core_export(struct core *c, const char *dir, json_t **ret, struct err *err)
 		r = err_set(err, ENOENT, "no policy is published yet");
 	if (r < 0)
 		return r;
-	e.wanted = map_new((size_t)3 * VIEWS_NODES_MAX, NULL);
-	e.listed = core_nodes_listed(c, &e.listed_count);
-	r = e.wanted && e.listed ? make_folders(&e) : err_set(err, ENOMEM, "out of memory");
+	e = mem_calloc(1, sizeof(*e));
+	if (!e)
+		return err_set(err, ENOMEM, "out of memory");
+	*e = (struct exporting){.c = c, .dir = mem_strdup(dir), .dir_fd = -1, .err = err};
+	r = e->dir ? make_folders(e) : err_set(err, ENOMEM, "out of memory");
 	if (r == 0)
-		r = put_everything(&e);
-	if (r == 0) {
-		prune_folder(&e, "v1/heads");
-		prune_folder(&e, "v1/manifests");
-		prune_folder(&e, "v1/blobs/sha256");
-		*ret = json_pack("{s:i,s:s,s:I,s:I,s:I,s:I,s:I}", "version", 1, "dir", dir,
-				 "revision", (json_int_t)c->manifest.revision, "heads",
-				 (json_int_t)e.heads, "written", (json_int_t)e.written, "unchanged",
-				 (json_int_t)e.unchanged, "removed", (json_int_t)e.removed);
-		r = *ret ? 0 : err_set(err, ENOMEM, "out of memory");
-	}
-	map_free(e.wanted);
-	free(e.listed);
-	closep(&e.dir_fd);
+		r = begin(e);
+	if (r < 0)
+		core_export_free(e);
+	else
+		*ret = e;
 	return r;
+}
+
+int core_export(struct core *c, const char *dir, json_t **ret, struct err *err)
+{
+	struct exporting *e;
+	int r = core_export_begin(c, dir, &e, err);
+
+	if (r < 0)
+		return r;
+	do {
+		r = core_export_step(e, INT64_MAX, err);
+	} while (r > 0);
+	if (r == 0)
+		*ret = core_export_result(e);
+	core_export_free(e);
+	return r < 0 ? r : *ret ? 0 : err_set(err, ENOMEM, "out of memory");
 }

@@ -219,13 +219,15 @@ static int order_export(struct order *o)
 {
 	const char *dir = json_take_string(&o->in, "directory", PATH_MAX_TEXT);
 
+	if (server_export_of(o->x->server, o->x))
+		return server_export_end(o->x->server, &o->result, o->err);
 	if (!complete(o))
 		return o->in.r;
 	if (*dir != '/' || strstr(dir, "/../") != NULL || str_ends(dir, "/.."))
 		return err_set(o->err, EINVAL,
 			       "directory: an absolute path without '..' would be "
 			       "right");
-	return core_export(o->core, dir, &o->result, o->err);
+	return server_export_begin(o->x->server, o->x, dir, o->err);
 }
 
 static int64_t threshold_now(struct order *o)
@@ -409,5 +411,7 @@ enum MHD_Result handle_operator(struct exchange *x)
 		json_decref(o.result);
 		return exchange_error(x, r, &err);
 	}
+	if (x->state == EXCHANGE_PARKED)
+		return MHD_YES;
 	return exchange_json(x, 200, o.result);
 }

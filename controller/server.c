@@ -376,6 +376,7 @@ void server_free(struct server *s)
 	/* libmicrohttpd must not be stopped with suspended connections. */
 	if (s->main.daemon != NULL) {
 		polls_wake_all(s->polls);
+		server_export_drop(s);
 		resume_some(s, SIZE_MAX);
 		(void)MHD_run(s->main.daemon);
 	}

@@ -105,6 +105,8 @@ struct listener {
 };
 
 struct shared_answers;
+struct export_run;
+struct exchange;
 
 struct server {
 	const struct server_config *config;
@@ -119,6 +121,7 @@ struct server {
 	struct conn *conns;
 	struct map *by_address; /* strikes_key() of a client -> its connections, as a number */
 	struct shared_answers *shared;
+	struct export_run *export; /* under way; NULL: none */
 	size_t conn_count;
 	size_t body_bytes, answer_bytes;
 	struct counters counters;
@@ -142,6 +145,14 @@ void server_freep(struct server **s);
 int server_run(struct server *s);
 /* Certificates in the data directory, where it is time; whether operator.pem is another one now. */
 bool server_renew(struct server *s);
+
+/* server_export.c: an export for x, in slices of the loop. One at a time: -EBUSY. */
+int server_export_begin(struct server *s, struct exchange *x, const char *dir, struct err *err);
+/* When x is called again: what became of it. */
+int server_export_end(struct server *s, json_t **ret, struct err *err);
+bool server_export_of(const struct server *s, const struct exchange *x);
+/* Its client has gone, or all of the server goes: x, when it is parked, is to be resumed. */
+void server_export_drop(struct server *s);
 
 /* "acme.example" style names and addresses by which clients reach this server. */
 bool server_has_name(const struct server *s, const char *name);

@@ -233,3 +233,123 @@ TEST(an_export_needs_a_policy_and_an_absolute_path)
 	CHECK_INT(core_export(f.core, "/proc/nowhere", &f.answer, &f.err) < 0, 1);
 	core_teardown(&f);
 }
+
+/* --- in steps ----------------------------------------------------------------------------------
+ */
+
+#define STEPS_MAX 1000
+
+static void steps(struct core_fixture *f, struct exporting *e, size_t max)
+{
+	for (size_t i = 0; i < max; i++)
+		CHECK_OK(core_export_step(e, 0, &f->err), &f->err);
+}
+
+static void finish(struct core_fixture *f, struct exporting *e)
+{
+	int r = 1;
+
+	for (size_t i = 0; i < STEPS_MAX && r > 0; i++) {
+		r = core_export_step(e, 0, &f->err);
+		CHECK_OK(r, &f->err);
+	}
+	CHECK_INT(r, 0);
+	core_export_free(e);
+}
+
+static struct exporting *begun(struct core_fixture *f, const char *dir)
+{
+	struct exporting *e;
+
+	CHECK_OK(core_put(f, "web", "n1", "10.0.0.1"), &f->err);
+	CHECK_OK(core_put(f, "api", "n2", "10.0.0.2"), &f->err);
+	CHECK_OK(core_put(f, "db", "n4", "10.0.0.4"), &f->err);
+	CHECK_OK(core_export_begin(f->core, dir, &e, &f->err), &f->err);
+	return e;
+}
+
+static void check_all(struct core_fixture *f, const char *dir)
+{
+	check_node(f, dir, "n1");
+	check_node(f, dir, "n2");
+	check_node(f, dir, "n4");
+}
+
+static void decode_head(struct core_fixture *f, const char *dir, const char *node, struct head *ret)
+{
+	struct keyring keys = {.count = 1, .threshold = 1};
+	CLEANUP(freep) uint8_t *payload = NULL;
+	CLEANUP(freep) char *text = NULL;
+	char path[STATIC_PATH_MAX];
+	size_t len, payload_len;
+
+	keys.keys[0] = f->core->key.public;
+	text = read_text(dir, static_path_head(path, node), &len);
+	CHECK_OK(dsse_verify(text, len, DSSE_TYPE_HEAD, "head", &keys, &payload, &payload_len,
+			     &f->err),
+		 &f->err);
+	CHECK_OK(head_decode(payload, payload_len, ret, &f->err), &f->err);
+}
+
+TEST(a_quarantine_between_two_steps_is_in_force_at_once_and_in_the_export)
+{
+	char dir[300];
+	struct core_fixture f;
+	struct exporting *e;
+	struct head h;
+
+	core_setup_published(&f);
+	(void)snprintf(dir, sizeof(dir), "%s/static", f.dir);
+	e = begun(&f, dir);
+	steps(&f, e, 3);
+	CHECK_OK(core_quarantine(f.core, "api", NULL, "test", "op", &f.answer, &f.err), &f.err);
+	core_head_of(&f, "n2", &h);
+	CHECK_UINT(h.overlay.quarantined_count, 1);
+	head_done(&h);
+	finish(&f, e);
+	check_all(&f, dir);
+	decode_head(&f, dir, "n2", &h);
+	CHECK_UINT(h.overlay.quarantined_count, 1);
+	head_done(&h);
+	core_teardown(&f);
+}
+
+/* At every single step: no head may name a view that is not there. */
+TEST(whatever_is_placed_between_two_steps_the_tree_is_whole)
+{
+	for (size_t at = 0; at < 14; at++) {
+		char dir[300];
+		struct core_fixture f;
+		struct exporting *e;
+
+		core_setup_published(&f);
+		(void)snprintf(dir, sizeof(dir), "%s/static", f.dir);
+		e = begun(&f, dir);
+		steps(&f, e, at);
+		CHECK_OK(core_put(&f, "api", "n2", "10.0.0.22"), &f.err);
+		(void)core_sequence_of(&f, "n1");
+		finish(&f, e);
+		check_all(&f, dir);
+		core_teardown(&f);
+	}
+}
+
+TEST(another_policy_between_two_steps_begins_again)
+{
+	char dir[300];
+	struct core_fixture f;
+	struct exporting *e;
+	struct head h;
+
+	core_setup_published(&f);
+	(void)snprintf(dir, sizeof(dir), "%s/static", f.dir);
+	e = begun(&f, dir);
+	steps(&f, e, 7);
+	CHECK_OK(core_publish_next(&f, 2, core_policy), &f.err);
+	finish(&f, e);
+	check_all(&f, dir);
+	decode_head(&f, dir, "n1", &h);
+	CHECK_UINT(h.stable.revision, 2);
+	head_done(&h);
+	core_teardown(&f);
+}
