@@ -121,7 +121,7 @@ struct core {
 	struct place_files files;
 	size_t unsaved; /* heads */
 	bool lost;
-	uint64_t loads; /* how often the picture was built: indices of nodes are of one only */
+	uint64_t loads;   /* how often the picture was built: indices of nodes are of one only */
 	bool save_failed; /* said already */
 	int64_t pruned_at;
 	uint64_t sequence_floor; /* no node's first head is below the last of one that is forgotten
