@@ -28,6 +28,9 @@
 #define ASK_S        600 /* else: names move */
 #define WHY          "controller"
 
+#define RESOLVER_NAME "bailiwick-names"
+#define RESOLVER_FD   (STDERR_FILENO + 1)
+
 struct answer {
 	uint8_t count;
 	struct addr list[CONTROLLER_ADDRESSES_MAX];
@@ -74,27 +77,63 @@ static void look_up(const char *host, struct answer *ret)
 	freeaddrinfo(found);
 }
 
-/* No capability, no descriptor but the socket; ends with the agent. Never returns. */
-static _Noreturn void resolver(const char *host, int fd, pid_t parent)
+/* --- without a capability, without a descriptor but the socket; ends with the agent */
+
+static _Noreturn void answer_questions(const char *host)
 {
 	struct answer answer;
 	char question;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)prctl(PR_SET_NAME, "bailiwick-names");
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (getppid() != parent || dup2(fd, STDERR_FILENO + 1) < 0 ||
-	    close_range(STDERR_FILENO + 2, ~0U, 0) < 0)
-		_exit(1);
-	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_apply(CAPNG_SELECT_BOTH) < 0 && capng_apply(CAPNG_SELECT_CAPS) < 0)
-		_exit(1);
-	while (recv(STDERR_FILENO + 1, &question, 1, 0) == 1) {
+	(void)prctl(PR_SET_NAME, RESOLVER_NAME);
+	while (recv(RESOLVER_FD, &question, 1, 0) == 1) {
 		look_up(host, &answer);
-		if (send(STDERR_FILENO + 1, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
+		if (send(RESOLVER_FD, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
 			break;
 	}
 	_exit(0);
+}
+
+static bool capabilities_dropped(void)
+{
+	capng_clear(CAPNG_SELECT_BOTH);
+	return capng_apply(CAPNG_SELECT_BOTH) >= 0 || capng_apply(CAPNG_SELECT_CAPS) >= 0;
+}
+
+/*
+ * The filter of bailiwickd.service refuses capset(2). Its user is not root, so a program that is
+ * executed with an empty ambient set has no capability (capabilities(7)).
+ */
+static _Noreturn void drop_by_executing(const char *host)
+{
+	char self[] = RESOLVER_NAME, option[] = CONTROLLER_ADDRESS_OPTION;
+	char name[CONFIG_HOST_MAX];
+	char *const words[] = {self, option, name, NULL};
+
+	(void)snprintf(name, sizeof(name), "%s", host);
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0)
+		(void)execv("/proc/self/exe", words);
+	_exit(1);
+}
+
+_Noreturn void controller_address_look_up(const char *host)
+{
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_get_caps_process() < 0 ||
+	    capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE)
+		_exit(1);
+	answer_questions(host);
+}
+
+static _Noreturn void resolver(const char *host, int fd, pid_t parent)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (getppid() != parent || dup2(fd, RESOLVER_FD) < 0 ||
+	    close_range(RESOLVER_FD + 1, ~0U, 0) < 0)
+		_exit(1);
+	if (!capabilities_dropped())
+		drop_by_executing(host);
+	answer_questions(host);
 }
 
 static int start_resolver(struct controller_address *c, struct err *err)

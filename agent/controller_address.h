@@ -15,6 +15,8 @@
 
 #define CONTROLLER_ADDRESSES_MAX 8
 #define CONTROLLER_COURIER_UNIT  "bailiwick-courier.service"
+/* `bailiwickd --look-up HOST` is the process that looks up, for the agent itself to execute. */
+#define CONTROLLER_ADDRESS_OPTION "--look-up"
 
 /* Before anything is opened: makes the process that looks up. NULL where there is no name. */
 int controller_address_new(struct agent *a, struct controller_address **ret, struct err *err);
@@ -25,3 +27,5 @@ int controller_address_load(struct controller_address *c, struct err *err);
 int controller_address_start(struct controller_address *c, struct err *err);
 /* Once a second; asks again now and then, sooner while the controller is not reached. */
 void controller_address_tick(struct controller_address *c, bool connected);
+/* That process: answers at descriptor 3. Ends at once where it has a capability. */
+_Noreturn void controller_address_look_up(const char *host);

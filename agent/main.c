@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* bailiwickd: arguments, privileges, run. */
 #include "agent/agent.h"
+#include "agent/controller_address.h"
 #include "agent/privilege.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -135,8 +136,11 @@ int main(int argc, char **argv)
 	CLEANUP(config_done) struct config config;
 	struct arguments args;
 	struct err err = {{0}};
-	int status = parse_arguments(argc, argv, &args), r;
+	int status, r;
 
+	if (argc == 3 && str_eq(argv[1], CONTROLLER_ADDRESS_OPTION))
+		controller_address_look_up(argv[2]);
+	status = parse_arguments(argc, argv, &args);
 	if (status >= 0) {
 		config = (struct config){0};
 		return status;

@@ -58,4 +58,31 @@ check "after a restart it is open at once" opened
 helper=$(pgrep -P "${PID[agent-pay-1]}")
 agent_stop pay-1 KILL
 check "it ends with the agent" wait_for 15 test ! -d "/proc/$helper"
+
+# ---------------------------------------------------------------------- as its unit runs it
+# A user of its own, capabilities from the ambient set, no capset(2): what it may not give up by that
+# call the process that looks up must not have all the same.
+AGENT=64123
+chmod 755 "$WORK"
+chown -R $AGENT:$AGENT "$WORK/pay-1/state" "$WORK/pay-1/run"
+rm -f "$WORK/pay-1/state/controller.json"
+rm -rf "$WORK/pay-1/run/spare"
+capabilities=-all,+net_admin,+sys_ptrace,+dac_read_search
+start agent-pay-1 pay-1 bailiwickd.service setpriv --reuid $AGENT --regid $AGENT --clear-groups \
+	--inh-caps=$capabilities --ambient-caps=$capabilities --bounding-set=$capabilities \
+	--no-new-privs "$WORK/tools/refuse" capset \
+	bailiwickd --config "$WORK/pay-1/agent.yaml" --foreground
+wait_for 10 agent_ready pay-1 || fail "it starts" "$(said agent-pay-1)"
+check "without capset(2) a name is looked up" wait_for 10 opened
+agent=$(cat "$WORK/pay-1/run/bailiwickd.pid")
+helper=$(pgrep -P "$agent")
+status=$(cat "/proc/$helper/status")
+like "by a process without a capability" "$status" 'CapPrm:[[:space:]]0000000000000000'
+like "nor one to come" "$status" 'CapAmb:[[:space:]]0000000000000000'
+like "that a list of processes names" "$status" 'Name:[[:space:]]bailiwick-names'
+same "and that has nothing open but its question" \
+	"$(find "/proc/$helper/fd" -mindepth 1 -printf '%f\n' | sort -n | tail -n 1)" 3
+same "nothing is complained of" "$(said agent-pay-1 | grep -c 'looked up any more')" 0
+stop agent-pay-1
+check "it ends with the agent there, too" wait_for 15 test ! -d "/proc/$helper"
 finish_tests

@@ -24,7 +24,7 @@ listens() { ss -Hltn "sport = $1" | grep -q .; }
 # complaints UNIT: of what its sandbox keeps from it
 complaints() {
 	journalctl -b -u "$1" -o cat --no-pager | grep -v '^{' |
-		grep -iE 'not permitted|permission denied|EPERM|read-only|SIGSYS|in use'
+		grep -iE 'not permitted|permission denied|EPERM|read-only|SIGSYS|in use|looked up any more'
 }
 compatible() {
 	local unit
