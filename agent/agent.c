@@ -156,8 +156,7 @@ static int open_stores(struct agent *a, struct err *err)
 	if (r < 0)
 		return r;
 	document_store_set_spare(a->document_store, store_spare(a->store));
-	store_mend(a->store, on_damaged, a);
-	return 0;
+	return store_mend(a->store, on_damaged, a, err);
 }
 
 static int load_disk(struct agent *a, struct err *err)

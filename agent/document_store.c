@@ -118,22 +118,27 @@ static int read_text(struct document_store *s, const char *name, size_t max, cha
 		     size_t *ret_len, struct err *err)
 {
 	char copy[PATH_TEXT_MAX];
+	int r;
 
 	(void)snprintf(copy, sizeof(copy), DOCUMENTS_DIR "/%s", name);
 	if (s->fd >= 0)
 		return spare_or_file(s->spare, copy, s->fd, name, max, ret, ret_len, err);
-	if (spare_read(s->spare, copy, max, ret, ret_len) >= 0)
-		return 0;
-	return err_set(err, ENOENT, "no signed documents are kept here");
+	r = spare_read(s->spare, copy, max, ret, ret_len);
+	if (r == -ENOMEM)
+		return err_set(err, ENOMEM, "%s: out of memory", name);
+	return r < 0 ? err_set(err, ENOENT, "no signed documents are kept here") : 0;
 }
 
 static int write_text(struct document_store *s, const char *name, const void *text, size_t len,
 		      struct err *err)
 {
 	char copy[PATH_TEXT_MAX];
+	int r;
 
 	(void)snprintf(copy, sizeof(copy), DOCUMENTS_DIR "/%s", name);
-	spare_write(s->spare, copy, text, len);
+	r = spare_write(s->spare, copy, text, len, err);
+	if (r < 0)
+		return r;
 	if (s->fd < 0)
 		return err_set(err, ENOENT, "no signed documents are kept here");
 	return file_write_durable(s->fd, name, text, len, FILE_MODE, err);

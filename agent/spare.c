@@ -83,15 +83,16 @@ static void flatten(char ret[SPARE_NAME_MAX], const char *name, char from, char 
 			*p = to;
 }
 
-static bool header_of(const void *bytes, size_t len, char ret[HEADER_LEN])
+static int header_of(const void *bytes, size_t len, char ret[HEADER_LEN])
 {
 	uint8_t digest[SHA256_LEN];
+	int r = sha256(bytes, len, digest);
 
-	if (sha256(bytes, len, digest) < 0)
-		return false;
+	if (r < 0)
+		return r;
 	hex_format(digest, sizeof(digest), ret);
 	ret[HEADER_LEN - 1] = '\n';
-	return true;
+	return 0;
 }
 
 /* What is closed says nothing else after a reboot: it has a copy on the disk, too. */
@@ -115,34 +116,42 @@ void spare_remove(struct spare *s, const char *name)
 		remove_at(s->fds[i], flat);
 }
 
-static void write_at(int fd, const char *flat, const void *bytes, size_t len)
+static int write_at(int fd, const char *flat, const void *bytes, size_t len)
 {
 	CLEANUP(freep) char *text = NULL;
 	char header[HEADER_LEN];
+	int r;
 
-	if (fd < 0)
-		return;
-	text = len <= SPARE_TEXT_MAX ? mem_calloc(HEADER_LEN + len, 1) : NULL;
-	if (!text || !header_of(bytes, len, header)) {
+	if (len > SPARE_TEXT_MAX) {
 		remove_at(fd, flat);
-		return;
+		return 0;
 	}
+	text = mem_calloc(HEADER_LEN + len, 1);
+	r = text ? header_of(bytes, len, header) : -ENOMEM;
+	if (r < 0)
+		return r;
 	memcpy(text, header, HEADER_LEN);
 	if (len)
 		memcpy(text + HEADER_LEN, bytes, len);
+	r = file_write_durable(fd, flat, text, HEADER_LEN + len, SPARE_MODE, NULL);
+	if (r == -ENOMEM)
+		return r;
 	/* An older one would pass for the newest. */
-	if (file_write_durable(fd, flat, text, HEADER_LEN + len, SPARE_MODE, NULL) < 0)
+	if (r < 0)
 		remove_at(fd, flat);
+	return 0;
 }
 
-void spare_write(struct spare *s, const char *name, const void *bytes, size_t len)
+int spare_write(struct spare *s, const char *name, const void *bytes, size_t len, struct err *err)
 {
 	char flat[SPARE_NAME_MAX];
+	int r = 0;
 
 	flatten(flat, name, '/', SLASH);
-	for (size_t i = 0; s && i < PLACES; i++)
-		if (i == PLACE_RUN || is_twice(flat))
-			write_at(s->fds[i], flat, bytes, len);
+	for (size_t i = 0; s && i < PLACES && r >= 0; i++)
+		if (s->fds[i] >= 0 && (i == PLACE_RUN || is_twice(flat)))
+			r = write_at(s->fds[i], flat, bytes, len);
+	return r < 0 ? err_set(err, -r, "%s: out of memory", name) : 0;
 }
 
 static int read_at(int fd, const char *flat, size_t max, char **ret_text, size_t *ret_len)
@@ -150,10 +159,13 @@ static int read_at(int fd, const char *flat, size_t max, char **ret_text, size_t
 	CLEANUP(freep) char *text = NULL;
 	char header[HEADER_LEN];
 	size_t len = 0;
+	int r = fd < 0 ? -ENOENT : file_read_itself(fd, flat, max + HEADER_LEN, &text, &len, NULL);
 
-	if (fd < 0 || file_read_itself(fd, flat, max + HEADER_LEN, &text, &len, NULL) < 0 ||
-	    len < HEADER_LEN || !header_of(text + HEADER_LEN, len - HEADER_LEN, header) ||
-	    memcmp(text, header, HEADER_LEN) != 0)
+	if (r >= 0 && len >= HEADER_LEN)
+		r = header_of(text + HEADER_LEN, len - HEADER_LEN, header);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 || len < HEADER_LEN || memcmp(text, header, HEADER_LEN) != 0)
 		return -ENOENT;
 	len -= HEADER_LEN;
 	memmove(text, text + HEADER_LEN, len + 1);
@@ -165,25 +177,30 @@ static int read_at(int fd, const char *flat, size_t max, char **ret_text, size_t
 int spare_read(struct spare *s, const char *name, size_t max, char **ret_text, size_t *ret_len)
 {
 	char flat[SPARE_NAME_MAX];
+	int r = -ENOENT;
 
 	flatten(flat, name, '/', SLASH);
-	for (size_t i = 0; s && i < PLACES; i++)
-		if (read_at(s->fds[i], flat, max, ret_text, ret_len) >= 0)
-			return 0;
-	return -ENOENT;
+	for (size_t i = 0; s && i < PLACES && r == -ENOENT; i++)
+		r = read_at(s->fds[i], flat, max, ret_text, ret_len);
+	return r;
 }
 
 int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *file, size_t max,
 		  char **ret_text, size_t *ret_len, struct err *err)
 {
-	int r;
+	int r = spare_read(s, name, max, ret_text, ret_len);
 
-	if (spare_read(s, name, max, ret_text, ret_len) >= 0)
+	if (r == -ENOMEM)
+		return err_set(err, ENOMEM, "%s: out of memory", name);
+	if (r >= 0)
 		return 0;
 	r = file_read(dir_fd, file, max, ret_text, ret_len, err);
+	if (r < 0)
+		return r;
 	/* The first start of this boot: from now on there is one. */
-	if (r >= 0)
-		spare_write(s, name, *ret_text, *ret_len);
+	r = spare_write(s, name, *ret_text, *ret_len, err);
+	if (r < 0)
+		freep(ret_text);
 	return r;
 }
 
@@ -241,68 +258,83 @@ static void tell(const struct mending *m, const char *name, const char *cause, c
 }
 
 /* The copies themselves, where one of two is gone, or damaged. */
-static void mend_copies(const struct mending *m, const char *name, const char *text, size_t len)
+static int mend_copies(const struct mending *m, const char *name, const char *text, size_t len)
 {
 	CLEANUP(freep) char *found = NULL;
 	char flat[SPARE_NAME_MAX];
+	int r = 0;
 
 	flatten(flat, name, '/', SLASH);
-	for (size_t i = 0; i < PLACES && is_twice(flat); i++) {
+	for (size_t i = 0; i < PLACES && is_twice(flat) && r >= 0; i++) {
 		size_t found_len = 0;
 
+		if (m->spare->fds[i] < 0)
+			continue;
 		freep(&found);
-		if (read_at(m->spare->fds[i], flat, SPARE_TEXT_MAX, &found, &found_len) < 0)
-			write_at(m->spare->fds[i], flat, text, len);
+		r = read_at(m->spare->fds[i], flat, SPARE_TEXT_MAX, &found, &found_len);
+		if (r == -ENOENT)
+			r = write_at(m->spare->fds[i], flat, text, len);
 	}
+	return r;
 }
 
-static void mend(const struct mending *m, const char *name)
+static int mend(const struct mending *m, const char *name)
 {
 	CLEANUP(freep) char *text = NULL;
 	CLEANUP(freep) char *found = NULL;
 	struct err cause = {{0}}, err = {{0}};
 	size_t len = 0, found_len = 0;
-	int r;
+	int r = spare_read(m->spare, name, SPARE_TEXT_MAX, &text, &len);
 
-	if (spare_read(m->spare, name, SPARE_TEXT_MAX, &text, &len) < 0) {
+	if (r == -ENOENT) {
 		spare_remove(m->spare, name);
-		return;
+		return 0;
 	}
-	mend_copies(m, name, text, len);
+	if (r >= 0)
+		r = mend_copies(m, name, text, len);
+	if (r < 0)
+		return r;
 	r = file_read(m->state_fd, name, SPARE_TEXT_MAX, &found, &found_len, &cause);
-	if (r >= 0 && found_len == len && memcmp(found, text, len) == 0)
-		return;
+	if (r == -ENOMEM || (r >= 0 && found_len == len && memcmp(found, text, len) == 0))
+		return r;
 	if (r >= 0)
 		(void)err_set(&cause, EBADMSG, "it is not what was written last");
 	r = replace(m->state_fd, name, text, len, &err);
+	if (r == -ENOMEM)
+		return r;
 	tell(m, name, cause.text, r < 0 ? err.text : NULL);
+	return 0;
 }
 
-static void mend_place(const struct mending *m, int place_fd)
+static int mend_place(const struct mending *m, int place_fd)
 {
 	int fd = place_fd < 0 ? -1 : openat(place_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
 	char name[SPARE_NAME_MAX];
+	int r = 0;
 
 	if (!d) {
 		closep(&fd);
-		return;
+		return 0;
 	}
-	while ((e = readdir(d))) {
+	while (r >= 0 && (e = readdir(d))) {
 		flatten(name, e->d_name, SLASH, '/');
 		/* With a dot begin writes that were broken off. */
 		if (name[0] != '.' && !str_starts(name, SPARE_SVID) && !str_eq(name, "state.json"))
-			mend(m, name);
+			r = mend(m, name);
 	}
 	(void)closedir(d);
+	return r;
 }
 
-void spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
-		void *user)
+int spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
+	       void *user, struct err *err)
 {
 	const struct mending m = {.spare = s, .state_fd = state_fd, .told = told, .user = user};
+	int r = 0;
 
-	for (size_t i = 0; i < PLACES; i++)
-		mend_place(&m, s->fds[i]);
+	for (size_t i = 0; i < PLACES && r >= 0; i++)
+		r = mend_place(&m, s->fds[i]);
+	return r < 0 ? err_set(err, -r, "state directory: %s", strerror(-r)) : 0;
 }

@@ -29,8 +29,11 @@ struct spare;
 int spare_open(int run_fd, int state_fd, struct spare **ret, struct err *err);
 void spare_free(struct spare *s);
 
-/* Names are those below state_dir, "documents/known.json". s may be NULL in all of these. */
-void spare_write(struct spare *s, const char *name, const void *bytes, size_t len);
+/*
+ * Names are those below state_dir, "documents/known.json". s may be NULL in all of these. Where
+ * they return a result, -ENOMEM is the only failure but those that are named.
+ */
+int spare_write(struct spare *s, const char *name, const void *bytes, size_t len, struct err *err);
 /* -ENOENT when there is no whole copy; NUL added, *ret_text is the caller's. */
 int spare_read(struct spare *s, const char *name, size_t max, char **ret_text, size_t *ret_len);
 void spare_remove(struct spare *s, const char *name);
@@ -42,8 +45,8 @@ int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *fil
  * At a start: each file that is not as it was written last is put aside as NAME.damaged and written
  * anew. `told` gets a sentence for each. Not state.json: agent/editions.h.
  */
-void spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
-		void *user);
+int spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
+	       void *user, struct err *err);
 /* What is there under this name goes to NAME.damaged, whatever it is. */
 void spare_aside(int dir_fd, const char *name);
 /* Makes the directory, also where something else has its name. */

@@ -31,7 +31,11 @@
 struct store {
 	int state_fd, run_fd;
 	struct spare *spare;
+	/* What could not be written last, and what would show that it can be again. */
 	char *problem;
+	char problem_name[NAME_MAX];
+	size_t problem_len;
+	bool problem_in_run;
 };
 
 static int open_dir(const char *path, mode_t mode, int *ret_fd, struct err *err)
@@ -93,9 +97,10 @@ struct spare *store_spare(struct store *s)
 	return s->spare;
 }
 
-void store_mend(struct store *s, void (*told)(void *user, const char *text), void *user)
+int store_mend(struct store *s, void (*told)(void *user, const char *text), void *user,
+	       struct err *err)
 {
-	spare_mend(s->spare, s->state_fd, told, user);
+	return spare_mend(s->spare, s->state_fd, told, user, err);
 }
 
 const char *store_problem(const struct store *s)
@@ -103,19 +108,33 @@ const char *store_problem(const struct store *s)
 	return s->problem;
 }
 
-/* Remembers a failed write until one of the same store succeeds. */
+/*
+ * A failed write is remembered until the same one, or one as large in the same place, succeeds: a
+ * full disk may still take what is small.
+ */
+static bool shows_it_is_over(const struct store *s, int dir_fd, const char *name, size_t len)
+{
+	return (dir_fd == s->run_fd) == s->problem_in_run &&
+	       (len >= s->problem_len || str_eq(name, s->problem_name));
+}
+
 static int write_durable(struct store *s, int dir_fd, const char *name, const void *bytes,
 			 size_t len, struct err *err)
 {
 	struct err local = {{0}};
 	int r = file_write_durable(dir_fd, name, bytes, len, STORE_MODE_FILE, &local);
 
-	freep(&s->problem);
-	if (r < 0) {
-		s->problem = mem_printf("cannot write %s: %s", name, local.text);
-		return err_set(err, -r, "cannot write %s: %s", name, local.text);
+	if (r >= 0) {
+		if (s->problem && shows_it_is_over(s, dir_fd, name, len))
+			freep(&s->problem);
+		return 0;
 	}
-	return 0;
+	freep(&s->problem);
+	s->problem = mem_printf("cannot write %s: %s", name, local.text);
+	(void)snprintf(s->problem_name, sizeof(s->problem_name), "%s", name);
+	s->problem_len = len;
+	s->problem_in_run = dir_fd == s->run_fd;
+	return err_set(err, -r, "cannot write %s: %s", name, local.text);
 }
 
 static int write_json(struct store *s, int dir_fd, const char *name, const json_t *value,
@@ -132,8 +151,9 @@ static int write_json(struct store *s, int dir_fd, const char *name, const json_
 static int write_kept(struct store *s, const char *name, const void *bytes, size_t len,
 		      struct err *err)
 {
-	spare_write(s->spare, name, bytes, len);
-	return write_durable(s, s->state_fd, name, bytes, len, err);
+	int r = spare_write(s->spare, name, bytes, len, err);
+
+	return r < 0 ? r : write_durable(s, s->state_fd, name, bytes, len, err);
 }
 
 static int read_kept(struct store *s, const char *name, size_t max, char **ret_text,
@@ -271,8 +291,11 @@ static int write_state(struct store *s, const json_t *json, struct err *err)
 	if (!text)
 		return err_set(err, ENOMEM, "out of memory");
 	r = write_durable(s, s->state_fd, STATE_FILE, text, len, err);
-	if (r >= 0)
-		spare_write(s->spare, STATE_FILE, text, len);
+	if (r < 0)
+		return r;
+	r = spare_write(s->spare, STATE_FILE, text, len, err);
+	if (r < 0)
+		spare_remove(s->spare, STATE_FILE); /* it is older now */
 	return r;
 }
 

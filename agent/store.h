@@ -65,7 +65,8 @@ void store_free(struct store *s);
 /* Copies of what is in state_dir; the store's. */
 struct spare *store_spare(struct store *s);
 /* At a start, before anything is read: damaged and lost files from their copies. */
-void store_mend(struct store *s, void (*told)(void *user, const char *text), void *user);
+int store_mend(struct store *s, void (*told)(void *user, const char *text), void *user,
+	       struct err *err);
 
 int store_state_read(struct store *s, struct store_state *ret, struct err *err);
 /* The copy in run_dir; -ENOENT when there is none. */

@@ -380,9 +380,10 @@ OOM_TEST(first_seen)
 		CHECK_OK(store_open(state, run, &s, &err), &err);
 		mem_fail_after(1);
 	}
-	/* Another one each time, so that there is something to write. */
+	/* Another one each time, so that there is something to write, and when the last has ended.
+	 */
 	a.until.s = 1000000 + ++round;
-	r = first_seen_fill(s, &a, 1, (struct wall){500}, NULL);
+	r = first_seen_fill(s, &a, 1, (struct wall){a.until.s - 1}, NULL);
 	CHECK(a.since.s != 0);
 	return r == -EBADMSG ? -ENOMEM : r;
 }

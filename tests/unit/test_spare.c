@@ -86,14 +86,14 @@ TEST(a_damaged_file_is_written_anew_from_its_copy_and_kept_aside)
 	struct disks d;
 
 	disks_open(&d);
-	spare_write(d.spare, "view.json", "good", 4);
+	CHECK_OK(spare_write(d.spare, "view.json", "good", 4, NULL), NULL);
 	put(d.state, "view.json", "bad");
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	check_file(d.state, "view.json", "good");
 	check_file(d.state, "view.json.damaged", "bad");
 	CHECK_INT(d.told, 1);
 	CHECK(strstr(d.last, "view.json was damaged or lost"));
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	CHECK_INT(d.told, 1);
 	disks_close(&d);
 }
@@ -103,17 +103,17 @@ TEST(a_directory_in_the_place_of_a_file_is_put_aside)
 	struct disks d;
 
 	disks_open(&d);
-	spare_write(d.spare, "view.json", "good", 4);
+	CHECK_OK(spare_write(d.spare, "view.json", "good", 4, NULL), NULL);
 	CHECK_INT(mkdirat(d.state, "view.json", 0700), 0);
 	CHECK_INT(mkdirat(d.state, "view.json/x", 0700), 0);
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	check_file(d.state, "view.json", "good");
 	CHECK_INT(d.told, 1);
 	/* And again, although there is something aside already. */
 	CHECK_INT(unlinkat(d.state, "view.json", 0), 0);
 	CHECK_INT(mkdirat(d.state, "view.json", 0700), 0);
 	CHECK_INT(mkdirat(d.state, "view.json/y", 0700), 0);
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	check_file(d.state, "view.json", "good");
 	disks_close(&d);
 }
@@ -123,11 +123,11 @@ TEST(a_copy_that_is_damaged_itself_mends_nothing)
 	struct disks d;
 
 	disks_open(&d);
-	spare_write(d.spare, "view.json", "good", 4);
+	CHECK_OK(spare_write(d.spare, "view.json", "good", 4, NULL), NULL);
 	put(d.state, "view.json", "good");
 	put(d.run, "spare/view.json", "bad");
 	check_copy(&d, "view.json", NULL);
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	check_file(d.state, "view.json", "good");
 	CHECK_INT(d.told, 0);
 	disks_close(&d);
@@ -138,14 +138,14 @@ TEST(what_is_closed_has_a_copy_that_outlives_a_reboot)
 	struct disks d;
 
 	disks_open(&d);
-	spare_write(d.spare, "overlay.json", "closed", 6);
-	spare_write(d.spare, "view.json", "view", 4);
+	CHECK_OK(spare_write(d.spare, "overlay.json", "closed", 6, NULL), NULL);
+	CHECK_OK(spare_write(d.spare, "view.json", "view", 4, NULL), NULL);
 	CHECK_INT(tree_remove(d.run, "spare", NULL), 0);
 	disks_close(&d);
 	disks_open(&d);
 	check_copy(&d, "overlay.json", "closed");
 	check_copy(&d, "view.json", NULL);
-	spare_mend(d.spare, d.state, told, &d);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
 	check_file(d.state, "overlay.json", "closed");
 	CHECK_INT(d.told, 1);
 	/* The copy of this boot is there again, too. */
@@ -178,9 +178,9 @@ TEST(a_copy_that_cannot_be_written_is_not_an_older_one)
 	struct disks d;
 
 	disks_open(&d);
-	spare_write(d.spare, "overlay.json", "old", 3);
+	CHECK_OK(spare_write(d.spare, "overlay.json", "old", 3, NULL), NULL);
 	/* More than a copy may have. */
-	spare_write(d.spare, "overlay.json", "new", ((size_t)128 << 20) + 1);
+	CHECK_OK(spare_write(d.spare, "overlay.json", "new", ((size_t)128 << 20) + 1, NULL), NULL);
 	check_copy(&d, "overlay.json", NULL);
 	disks_close(&d);
 }
@@ -192,26 +192,31 @@ TEST(without_a_place_there_are_no_copies)
 	disks_open(&d);
 	spare_free(d.spare);
 	CHECK_INT(spare_open(-1, -1, &d.spare, NULL), 0);
-	spare_write(d.spare, "view.json", "good", 4);
+	CHECK_OK(spare_write(d.spare, "view.json", "good", 4, NULL), NULL);
 	check_copy(&d, "view.json", NULL);
-	spare_mend(d.spare, d.state, told, &d);
-	spare_write(NULL, "view.json", "good", 4);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
+	CHECK_OK(spare_write(NULL, "view.json", "good", 4, NULL), NULL);
 	spare_remove(NULL, "view.json");
 	CHECK_INT(d.told, 0);
 	disks_close(&d);
 }
 
-OOM_TEST(copies_are_left_out_where_memory_is_short)
+OOM_TEST(no_copy_is_left_out_for_want_of_memory)
 {
+	static int run = -1, state = -1;
 	struct spare *s = NULL;
-	int run = open_dir("run"), state = open_dir("state");
-	int r = spare_open(run, state, &s, NULL);
+	int r;
 
+	if (run < 0) {
+		mem_fail_after(0);
+		run = open_dir("run");
+		state = open_dir("state");
+		mem_fail_after(1);
+	}
+	r = spare_open(run, state, &s, NULL);
 	if (r >= 0) {
-		spare_write(s, "view.json", "good", 4);
+		r = spare_write(s, "view.json", "good", 4, NULL);
 		spare_free(s);
 	}
-	closep(&run);
-	closep(&state);
 	return r;
 }
