@@ -302,6 +302,8 @@ TEST(a_quarantine_between_two_steps_is_in_force_at_once_and_in_the_export)
 	(void)snprintf(dir, sizeof(dir), "%s/static", f.dir);
 	e = begun(&f, dir);
 	steps(&f, e, 3);
+	json_decref(f.answer);
+	f.answer = NULL;
 	CHECK_OK(core_quarantine(f.core, "api", NULL, "test", "op", &f.answer, &f.err), &f.err);
 	core_head_of(&f, "n2", &h);
 	CHECK_UINT(h.overlay.quarantined_count, 1);
