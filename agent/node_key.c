@@ -165,6 +165,22 @@ static void file_paths(const struct node_key *k, const char *ret[FILES])
 	ret[2] = k->bundle_path;
 }
 
+/*
+ * Elsewhere they are an existing PKI's or a SPIFFE helper's, who may have taken them away on
+ * purpose, and whose directory is not ours to write.
+ */
+static bool are_in_state_dir(const struct node_key *k)
+{
+	const char *dir = k->agent->config.state_dir, *paths[FILES];
+	size_t len = strlen(dir);
+
+	file_paths(k, paths);
+	for (size_t i = 0; i < FILES; i++)
+		if (!paths[i] || strncmp(paths[i], dir, len) != 0 || paths[i][len] != '/')
+			return false;
+	return true;
+}
+
 static void free_paths(char *paths[FILES])
 {
 	for (size_t i = 0; i < FILES; i++)
@@ -206,6 +222,8 @@ static void copies_keep(const struct node_key *k)
 	const char *from[FILES];
 	char *to[FILES];
 
+	if (!are_in_state_dir(k))
+		return;
 	file_paths(k, from);
 	if (copy_paths(k, to) < 0)
 		return;
@@ -260,6 +278,8 @@ static bool copies_use(struct node_key *k, struct pair *ret)
 	struct err cause = {{0}};
 	bool used = false;
 
+	if (!are_in_state_dir(k))
+		return false;
 	if (pair_load(k, k->key_path, k->cert_path, ret, &cause) >= 0) {
 		pair_done(ret);
 		return false;

@@ -69,6 +69,12 @@ same "a handshake that is not ended is" $? $RESET
 status_of asks pay-2 "$PAY" many "${about[@]}" --count 300 --timeout 9000
 same "many streams" $(($? == DONE || $? == RESET)) 1
 check "after many streams, others are answered" answers
+# Who opened them has used up what a node may cost, and has it back after a while.
+asks_again() {
+	asks pay-2 "$PAY" ask "${about[@]}" | grep -q '^answer'
+}
+check "and so is who opened them, later" wait_for 30 asks_again
+sleep 3
 status_of asks pay-2 "$PAY" flood --src "$PAY" --sport 9 --dst "${ADDR4[pay-2]}" --dport 9 \
 	--count 30000 --timeout 20000
 like "a flood of questions is answered or refused" "$? $SAID" \
