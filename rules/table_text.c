@@ -48,8 +48,8 @@ static const char *set_of(const struct stmt *s, char name[SET_NAME_MAX])
 static const char *proto_text(uint32_t proto)
 {
 	static const char *const names[UINT8_MAX + 1] = {
-		[IPPROTO_ICMP] = "icmp", [IPPROTO_IGMP] = "igmp",        [IPPROTO_TCP] = "tcp",
-		[IPPROTO_UDP] = "udp",   [IPPROTO_ICMPV6] = "ipv6-icmp", [IPPROTO_SCTP] = "132",
+		[IPPROTO_ICMP] = "icmp", [IPPROTO_IGMP] = "igmp",     [IPPROTO_TCP] = "tcp",
+		[IPPROTO_UDP] = "udp",   [IPPROTO_ICMPV6] = "icmpv6", [IPPROTO_SCTP] = "132",
 	};
 
 	return names[proto & UINT8_MAX] ? names[proto & UINT8_MAX] : "?";
