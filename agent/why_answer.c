@@ -12,28 +12,13 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "rules/verdict_asks.h"
+#include "rules/verdict_json.h"
 #include "rules/verdict_text.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define FOREIGN_NAMED_MAX 8
-
-static json_t *nearest_json(const struct policy *p, const struct verdict *v)
-{
-	char at[POS_TEXT_MAX];
-	const struct rule *rule;
-	json_t *from;
-
-	if (v->nearest < 0)
-		return json_null();
-	rule = &p->rules[v->nearest];
-	from = json_array();
-	for (size_t i = 0; i < rule->from_count; i++)
-		(void)json_array_append_new(from, json_string(rule->from[i].text));
-	return json_pack("{s:s,s:s,s:s,s:o}", "rule", rule->name, "position",
-			 line_format(at, p, &rule->pos), "fails_on", v->fails_on, "from", from);
-}
 
 /* --- other tables ---------------------------------------------------------------------------- */
 
@@ -293,11 +278,12 @@ json_t *why_answer(const struct why *y)
 		why_end_json(y, &y->to), "service", text, "conduit",
 		c ? json_integer((json_int_t)c->number) : json_null(), "rule",
 		rule ? rule->name : NULL, "position", rule ? line_format(at, p, &rule->pos) : NULL,
-		"nearest", nearest_json(p, v), "assurance", assurance_word(y, rule), "reason",
-		reason_name(v->reason), "mode", mode_name(y->agent->mode), "answer", answer_word(v),
-		"because", because.data ? because.data : "", "advice", allow.data ? allow.data : "",
-		"to_allow", allow.data ? allow.data : "", "known_by", known, "lease_ends",
-		wall_json(v->lease_end), "foreign", foreign, "seen", seen_json(y, text));
+		"nearest", verdict_nearest_json(p, v), "assurance", assurance_word(y, rule),
+		"reason", reason_name(v->reason), "mode", mode_name(y->agent->mode), "answer",
+		answer_word(v), "because", because.data ? because.data : "", "advice",
+		allow.data ? allow.data : "", "to_allow", allow.data ? allow.data : "", "known_by",
+		known, "lease_ends", wall_json(v->lease_end), "foreign", foreign, "seen",
+		seen_json(y, text));
 	if (o)
 		add_question(y, o);
 	return o;

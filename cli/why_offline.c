@@ -7,6 +7,7 @@
 #include "cli/findings.h"
 #include "cli/offline.h"
 #include "rules/verdict_asks.h"
+#include "rules/verdict_json.h"
 #include "rules/verdict_text.h"
 
 #include <errno.h>
@@ -100,22 +101,6 @@ static json_t *end_json(const struct policy *p, const struct subject_end *e)
 	return json_pack("{s:n, s:s}", "identity", "address", addr_format(address, &e->address));
 }
 
-static json_t *nearest_json(const struct policy *p, const struct verdict *v)
-{
-	char at[POS_TEXT_MAX];
-	const struct rule *rule;
-	json_t *from;
-
-	if (v->nearest < 0)
-		return json_null();
-	rule = &p->rules[v->nearest];
-	from = json_array();
-	for (size_t i = 0; i < rule->from_count; i++)
-		(void)json_array_append_new(from, json_string(rule->from[i].text));
-	return json_pack("{s:s, s:s, s:s, s:o}", "rule", rule->name, "position",
-			 line_format(at, p, &rule->pos), "fails_on", v->fails_on, "from", from);
-}
-
 static void add_known(const struct offline *o, const struct subject_end *e, json_t *known)
 {
 	const struct identity *id;
@@ -202,8 +187,9 @@ static json_t *verdict_json(const struct offline *o, const struct subject_end en
 		"version", 1, "decision", decision_name(v->decision), "from", end_json(p, &ends[0]),
 		"to", end_json(p, &ends[1]), "service", service_format(text, service), "conduit",
 		"rule", rule != NULL ? rule->name : NULL, "position",
-		rule != NULL ? line_format(at, p, &rule->pos) : NULL, "nearest", nearest_json(p, v),
-		"assurance", rule != NULL ? assurance_name(rule->assurance) : "none", "reason",
+		rule != NULL ? line_format(at, p, &rule->pos) : NULL, "nearest",
+		verdict_nearest_json(p, v), "assurance",
+		rule != NULL ? assurance_name(rule->assurance) : "none", "reason",
 		reason_name(v->reason), "mode", mode_name(MODE_ASSUMED), "advice", allow.data,
 		"because", because.data, "known_by", known_json(o, ends), "to_allow", allow.data,
 		"lease_ends", v->lease_end.s != 0 ? rfc3339_format(ends_at, v->lease_end) : NULL,
