@@ -168,6 +168,7 @@ static void end_prepare(struct world *w, struct end *h, const char *name)
 	c->svid_key = h->key_path;
 	c->svid_cert = h->cert_path;
 	c->svid_bundle = h->bundle_path;
+	c->state_dir = h->dir;
 	c->run_dir = h->dir;
 	CHECK_INT(addr_parse("127.0.0.1", &c->attest_listen[0]), 0);
 	c->attest_listen_count = 1;

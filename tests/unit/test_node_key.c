@@ -23,7 +23,7 @@
 struct scene {
 	struct fixture_pki pki;
 	struct agent agent;
-	char *key, *cert, *bundle, *key_new;
+	char *key, *cert, *bundle, *key_new, *dir;
 };
 
 static const char *real_names[] = {"svid.key", "svid.pem", "bundle.pem", "svid.key.new"};
@@ -92,6 +92,7 @@ static void scene_make(struct scene *s, const char *san, int64_t from, int64_t t
 	s->agent.config.svid_key = s->key;
 	s->agent.config.svid_cert = s->cert;
 	s->agent.config.svid_bundle = s->bundle;
+	s->agent.config.state_dir = s->agent.config.run_dir = s->dir = mem_strdup(test_dir());
 	s->agent.config.controller_url = mem_strdup("https://ctl.acme.example:8443");
 	(void)snprintf(s->agent.config.node, sizeof(s->agent.config.node), "pay-1");
 	write_key(s->key, s->pki.node_key);
@@ -106,6 +107,7 @@ static void scene_done(struct scene *s)
 	free(s->cert);
 	free(s->bundle);
 	free(s->key_new);
+	free(s->dir);
 	free(s->agent.config.controller_url);
 }
 
@@ -156,12 +158,15 @@ TEST(no_files_are_no_failure)
 	struct agent a = {0};
 	struct node_key *k = NULL;
 	struct err err = {{0}};
+	char *dir = mem_strdup(test_dir());
 
+	a.config.state_dir = a.config.run_dir = dir;
 	CHECK_OK(node_key_new(&a, &k, &err), &err);
 	CHECK(node_key_svid(k) == NULL);
 	check_error(k, "names no certificate");
 	look(k);
 	node_key_free(k);
+	free(dir);
 }
 
 TEST(a_certificate_of_another_node_is_not_used)
