@@ -124,13 +124,23 @@ int revoked_take(struct documents *d, const char *manifest, struct err *err)
 	return 0;
 }
 
+/*
+ * Of what is in force, or of what the head names, whose policy may have fallen back. One that was
+ * never begun has no record, and an older one took nothing back.
+ */
 void revoked_load(struct documents *d)
 {
 	const struct agent *a = d->agent;
 	const struct edition *e =
 		a->candidate.policy && a->candidate.of_manifest ? &a->candidate : &a->confirmed;
+	const struct generation_record *named =
+		d->in.has_head ? generation_record_find(&d->records, d->in.head.stable.sha256)
+			       : NULL;
 	struct err err = {{0}};
 
+	if (named && (!e->of_manifest || named->revision >= e->revision) &&
+	    revoked_take(d, named->digest, &err) >= 0)
+		return;
 	if (e->of_manifest && revoked_take(d, e->digest, &err) < 0)
 		log_warn("revoked nodes are not known: %s", err.text);
 }

@@ -52,4 +52,21 @@ must deliver pay-1
 check "a manifest without it is in force" wait_for 20 in_force pay-1 3
 connects "and the node is called again" pay-1 settlement.service "$API" 8443
 same "no trouble" "$(bw_json pay-1 '.documents.errors | length' status)" 0
+
+# Its policy may fall back: what policy keys say of a node does not, nor with a restart.
+on_trial() { [ "$(bw_json pay-1 .generation.candidate status)" = "$1" ]; }
+manifest 4 '"revoked_nodes": ["api-1"]'
+head pay-1
+must deliver pay-1
+check "a manifest that names it again is on probation" wait_for 15 on_trial 4
+must bw pay-1 rollback
+refused "the node is not called while its policy falls back" pay-1 settlement.service "$API" 8443
+agent_stop pay-1 KILL
+agent_start pay-1
+check "it is tried once more" wait_for 15 on_trial 4
+must bw pay-1 rollback
+agent_stop pay-1 KILL
+agent_start pay-1
+same "and then no more" "$(bw_json pay-1 .policy_revision status)" 3
+refused "the node is not called after a restart" pay-1 settlement.service "$API" 8443
 finish_tests
