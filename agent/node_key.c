@@ -146,7 +146,8 @@ static int pair_load(const struct node_key *k, const char *key_path, const char 
 
 /* --- copies -------------------------------------------------------------------------------- */
 
-#define FILES 3
+#define FILES  3
+#define BUNDLE 2 /* the last one */
 
 /* What was damaged in state_dir is taken from where spare.h keeps the rest. */
 static const struct {
@@ -270,11 +271,23 @@ static void copy_back(const struct node_key *k, const char *file, const char *co
 	agent_damaged(k->agent, text);
 }
 
-/* At a start: files that are no pair, and copies that are one. */
+static bool is_chain(const char *path)
+{
+	CLEANUP(svid_chain_freep) STACK_OF(X509) *chain = NULL;
+	int r = svid_chain_load(path, &chain, NULL);
+
+	return r >= 0 || r == -ENOMEM;
+}
+
+/*
+ * At a start: files that are no pair, and copies that are one. A bundle that can be read is none
+ * that was damaged: who trusts an authority no longer must not have it brought back.
+ */
 static bool copies_use(struct node_key *k, struct pair *ret)
 {
 	const char *files[FILES];
 	char *from[FILES];
+	size_t count = FILES;
 	struct err cause = {{0}};
 	bool used = false;
 
@@ -287,8 +300,11 @@ static bool copies_use(struct node_key *k, struct pair *ret)
 	file_paths(k, files);
 	if (copy_paths(k, from) < 0)
 		return false;
-	used = pair_load_from(k, from[0], from[1], from[2], ret, NULL) >= 0;
-	for (size_t i = 0; used && i < FILES; i++) {
+	if (is_chain(files[BUNDLE]))
+		count = BUNDLE;
+	used = pair_load_from(k, from[0], from[1], count == FILES ? from[BUNDLE] : files[BUNDLE],
+			      ret, NULL) >= 0;
+	for (size_t i = 0; used && i < count; i++) {
 		/* A key that others may read says so itself. */
 		if (!same_file(files[i], from[i]) || strstr(cause.text, files[i]))
 			copy_back(k, files[i], from[i], copies[i].mode, cause.text);

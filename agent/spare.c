@@ -206,31 +206,32 @@ int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *fil
 
 /* --- mending -------------------------------------------------------------------------------- */
 
-/* Of what was there before, nothing is. */
-static void aside_of(int dir_fd, const char *name, char ret[SPARE_NAME_MAX + sizeof(ASIDE)])
+/* Of what was there before, nothing is. False: there is no such name. */
+static bool aside_of(int dir_fd, const char *name, char ret[SPARE_NAME_MAX + sizeof(ASIDE)])
 {
+	/* The beginning of a path is another one, perhaps the directory that all of it is in. */
+	if (strlen(name) >= SPARE_NAME_MAX)
+		return false;
 	(void)snprintf(ret, SPARE_NAME_MAX + sizeof(ASIDE), "%s" ASIDE, name);
 	(void)tree_remove(dir_fd, ret, NULL);
+	return true;
 }
 
 void spare_aside(int dir_fd, const char *name)
 {
 	char aside[SPARE_NAME_MAX + sizeof(ASIDE)];
 
-	aside_of(dir_fd, name, aside);
-	(void)renameat(dir_fd, name, dir_fd, aside);
+	if (aside_of(dir_fd, name, aside))
+		(void)renameat(dir_fd, name, dir_fd, aside);
 }
 
 /* On a full disk the old one stays: it may be whole, and what a reboot begins with. */
 static int replace(int dir_fd, const char *name, const char *text, size_t len, struct err *err)
 {
 	char aside[SPARE_NAME_MAX + sizeof(ASIDE)];
-	bool linked;
-	int r;
+	bool linked = aside_of(dir_fd, name, aside) && linkat(dir_fd, name, dir_fd, aside, 0) == 0;
+	int r = file_write_durable(dir_fd, name, text, len, SPARE_MODE, err);
 
-	aside_of(dir_fd, name, aside);
-	linked = linkat(dir_fd, name, dir_fd, aside, 0) == 0;
-	r = file_write_durable(dir_fd, name, text, len, SPARE_MODE, err);
 	if (r < 0 && linked)
 		(void)unlinkat(dir_fd, aside, 0);
 	if (r != -EISDIR)
@@ -257,7 +258,7 @@ static void tell(const struct mending *m, const char *name, const char *cause, c
 	m->told(m->user, text);
 }
 
-/* The copies themselves, where one of two is gone, or damaged. */
+/* The copies themselves, where one of two is gone, damaged, or older than the one that is read. */
 static int mend_copies(const struct mending *m, const char *name, const char *text, size_t len)
 {
 	CLEANUP(freep) char *found = NULL;
@@ -272,7 +273,7 @@ static int mend_copies(const struct mending *m, const char *name, const char *te
 			continue;
 		freep(&found);
 		r = read_at(m->spare->fds[i], flat, SPARE_TEXT_MAX, &found, &found_len);
-		if (r == -ENOENT)
+		if (r == -ENOENT || (r >= 0 && (found_len != len || memcmp(found, text, len) != 0)))
 			r = write_at(m->spare->fds[i], flat, text, len);
 	}
 	return r;

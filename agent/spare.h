@@ -47,7 +47,8 @@ int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *fil
  */
 int spare_mend(struct spare *s, int state_fd, void (*told)(void *user, const char *text),
 	       void *user, struct err *err);
-/* What is there under this name goes to NAME.damaged, whatever it is. */
+/* What is there under this name goes to NAME.damaged, whatever it is; not where that is too long.
+ */
 void spare_aside(int dir_fd, const char *name);
 /* Makes the directory, also where something else has its name. */
 int spare_directory(int dir_fd, const char *name, struct err *err);

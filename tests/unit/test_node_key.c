@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOOKS 4 /* ticks until the files are looked at again */
@@ -207,6 +208,39 @@ TEST(a_pair_under_another_bundle_is_not_used)
 }
 
 /* Somebody writes key, certificate and bundle one after the other, as helpers do. */
+/* Who takes an authority out of the bundle may do so because a thief has its key. */
+TEST(another_bundle_is_no_damage_that_a_copy_mends)
+{
+	CLEANUP(freep) char *copies = path_of("spare");
+	CLEANUP(freep) char *before = NULL, *after = NULL;
+	struct fixture_pki other;
+	size_t len = 0;
+	struct scene s;
+	struct node_key *k;
+
+	CHECK_INT(mkdir(copies, 0700), 0);
+	scene_make(&s, NULL, -3600, 3600);
+	node_key_free(open_key(&s));
+	make_pki(&other, NULL, -3600, 3600);
+	write_chain(s.bundle, other.roots);
+	CHECK_INT(file_read(AT_FDCWD, s.bundle, 65536, &before, &len, NULL), 0);
+	k = open_key(&s);
+	CHECK(node_key_svid(k) == NULL);
+	CHECK_INT(file_read(AT_FDCWD, s.bundle, 65536, &after, &len, NULL), 0);
+	CHECK_STR(after, before);
+	CHECK(s.agent.damage == NULL);
+	node_key_free(k);
+	/* One that is none is. */
+	CHECK_INT(file_write_durable(AT_FDCWD, s.bundle, "x", 1, 0644, NULL), 0);
+	k = open_key(&s);
+	CHECK(node_key_svid(k) != NULL);
+	CHECK_UINT(json_array_size(s.agent.damage), 1);
+	node_key_free(k);
+	json_decref(s.agent.damage);
+	fixture_pki_done(&other);
+	scene_done(&s);
+}
+
 TEST(half_written_pairs_leave_the_old_one_in_use)
 {
 	struct scene s;

@@ -154,6 +154,34 @@ TEST(what_is_closed_has_a_copy_that_outlives_a_reboot)
 	disks_close(&d);
 }
 
+static void places_open(struct disks *d, int run, int state)
+{
+	spare_free(d->spare);
+	d->spare = NULL;
+	CHECK_INT(spare_open(run, state, &d->spare, NULL), 0);
+}
+
+/* An agent that is killed has written one of the two, or a disk has taken one of the two only. */
+TEST(of_two_copies_an_older_one_undoes_nothing_after_a_reboot)
+{
+	struct disks d;
+
+	disks_open(&d);
+	CHECK_OK(spare_write(d.spare, "overlay.json", "open", 4, NULL), NULL);
+	put(d.state, "overlay.json", "open");
+	places_open(&d, d.run, -1);
+	CHECK_OK(spare_write(d.spare, "overlay.json", "closed", 6, NULL), NULL);
+	places_open(&d, d.run, d.state);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
+	check_file(d.state, "overlay.json", "closed");
+	CHECK_INT(tree_remove(d.run, "spare", NULL), 0);
+	places_open(&d, d.run, d.state);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
+	check_file(d.state, "overlay.json", "closed");
+	CHECK_INT(d.told, 1);
+	disks_close(&d);
+}
+
 TEST(a_file_without_a_copy_gets_one_when_it_is_read)
 {
 	CLEANUP(freep) char *text = NULL;
@@ -183,6 +211,22 @@ TEST(a_copy_that_cannot_be_written_is_not_an_older_one)
 	CHECK_OK(spare_write(d.spare, "overlay.json", "new", ((size_t)128 << 20) + 1, NULL), NULL);
 	check_copy(&d, "overlay.json", NULL);
 	disks_close(&d);
+}
+
+/* What would be the beginning of its name may be the directory that it is in. */
+TEST(a_path_that_is_too_long_for_another_name_stays_where_it_is)
+{
+	char path[400] = "";
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "%s/", test_dir());
+	for (len = strlen(path); len < 168; len++)
+		path[len] = 'd';
+	CHECK_INT(mkdir(path, 0700), 0);
+	(void)snprintf(path + len, sizeof(path) - len, "/file");
+	put(AT_FDCWD, path, "good");
+	spare_aside(AT_FDCWD, path);
+	check_file(AT_FDCWD, path, "good");
 }
 
 TEST(without_a_place_there_are_no_copies)
