@@ -1,19 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Operators: whose certificates were used here, and which are refused from now on. */
+/*
+ * Operators: whose certificates were used here, which are refused from now on, and a certificate
+ * for one more. Whose key it is makes the request; another operator has it certified.
+ */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "controller/api.h"
 #include "controller/command.h"
 #include "controller/command_tables.h"
+#include "controller/operator_pair.h"
 #include "rules/view.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_REASON, OPTION_FORCE };
+enum { OPTION_REASON, OPTION_FORCE, OPTION_REQUEST, OPTION_TO };
 static const struct option_spec options[] = {
 	[OPTION_REASON] = {.name = "reason", .value = "TEXT", .help = "why; for the audit log"},
 	[OPTION_FORCE] = {.name = "force", .help = "also the last one, or a name never seen"},
+	[OPTION_REQUEST] = {.name = "request",
+			    .value = "FILE",
+			    .help = "of somebody who has made a key of their own"},
+	[OPTION_TO] = {.name = "to", .value = "DIR", .help = "where files go; NAME unless said"},
 };
 
 static void operators_table(const json_t *operators, const struct screen *s, struct buf *b)
@@ -53,12 +63,56 @@ static void operators_table(const json_t *operators, const struct screen *s, str
 	buf_printf(b, ", %lld good.\n", (long long)good);
 }
 
+/* The command to paste stands alone on its line. */
+static void render_added(const json_t *result, const struct screen *s, struct buf *b)
+{
+	const char *dir = field_text_or(result, "directory", "?");
+	char text[DURATION_TEXT_MAX];
+	int64_t left;
+
+	if (field(result, "request") != NULL) {
+		buf_puts(b, "The key is in ");
+		put_clean(b, dir);
+		buf_puts(b, "/operator.key and stays there. Somebody who is an operator runs:\n\n"
+			    "  bailiwick-controller operator add ");
+		put_clean(b, field_text_or(result, "operator", "?"));
+		buf_puts(b, " --request ");
+		put_clean(b, field_text(result, "request"));
+		buf_puts(b, "\n");
+		return;
+	}
+	put_clean(b, field_text_or(result, "operator", "?"));
+	buf_puts(b, " is an operator");
+	if (field_seconds_until(result, "expires", s->now, &left))
+		buf_printf(b, " for %s", duration_format(text, left));
+	if (field_true(result, "key_elsewhere")) {
+		buf_puts(b, ". Give them operator.pem and ca.pem of ");
+		put_clean(b, dir);
+		buf_puts(b, ",\nwhich belong beside their operator.key; in that directory:\n\n"
+			    "  bailiwick-controller status --data .");
+	} else {
+		buf_puts(b, ":\n\n  bailiwick-controller status --data ");
+		put_clean(b, dir);
+	}
+	buf_puts(b, " --url ");
+	put_clean(b, field_text_or(result, "url", "?"));
+	buf_puts(b, "\n");
+	if (!field_true(result, "key_elsewhere"))
+		buf_puts(b,
+			 "\nWho has operator.key of that directory is taken for them: keep it out "
+			 "of mails.\n");
+}
+
 static void render_operator(const json_t *result, const struct screen *s, struct buf *b)
 {
 	int64_t left = field_int(result, "left", 0);
 
 	if (field(result, "operators") != NULL) {
 		operators_table(field(result, "operators"), s, b);
+		return;
+	}
+	if (field(result, "directory") != NULL) {
+		render_added(result, s, b);
 		return;
 	}
 	put_count(b, field_int(result, "certificates", 0), "certificate");
@@ -99,22 +153,142 @@ static int revoke(struct console *c, const struct command *v, const struct args 
 	return command_fail(c, v, "out of memory");
 }
 
+/* ---- one more ---- */
+
+static int ask_for(struct console *c, const char *name, const char *request, json_t **ret,
+		   struct err *err)
+{
+	CLEANUP(freep) char *path = mem_printf("/v1/operator/operators/%s/add", name);
+	CLEANUP(api_freep) struct api *api = NULL;
+	json_t *body = json_pack("{s:s}", "request", request);
+	int r = path == NULL || body == NULL ? err_set(err, ENOMEM, "out of memory")
+					     : api_open(c, &api, err);
+
+	if (r >= 0)
+		r = api_post(api, path, body, ret, err);
+	json_decref(body);
+	return r;
+}
+
+static int put_answer(json_t *result, const char *dir, bool elsewhere, struct err *err)
+{
+	const char *cert = json_string_value(json_object_get(result, "certificate"));
+	const char *ca = json_string_value(json_object_get(result, "ca"));
+	int r = cert == NULL || ca == NULL
+			? err_set(err, EPROTO, "the controller answers without a certificate")
+			: operator_pair_put(dir, cert, ca, err);
+
+	if (r < 0)
+		return r;
+	(void)json_object_del(result, "certificate");
+	(void)json_object_del(result, "ca");
+	(void)json_object_set_new(result, "key_elsewhere", json_boolean(elsewhere));
+	return json_object_set_new(result, "directory", json_string(dir));
+}
+
+static int add(struct console *c, const struct command *v, const char *name, const char *dir,
+	       const char *file)
+{
+	CLEANUP(freep) char *request = NULL;
+	struct err err = {{0}};
+	json_t *result = NULL;
+	int r;
+
+	if (file != NULL) {
+		r = operator_pair_read_request(file, &request, &err);
+		if (r >= 0)
+			r = operator_pair_room(dir, &err);
+	} else {
+		r = operator_pair_make(dir, name, &request, &err);
+	}
+	if (r < 0)
+		return command_fail(c, v, "%s", err.text);
+	r = ask_for(c, name, request, &result, &err);
+	if (r < 0 && file == NULL)
+		operator_pair_undo(dir);
+	if (r < 0)
+		return command_fail(c, v, "%s", err.text);
+	r = put_answer(result, dir, file != NULL, &err);
+	if (r >= 0)
+		return command_print(c, v, result);
+	json_decref(result);
+	if (file == NULL)
+		operator_pair_undo(dir);
+	return command_fail(c, v,
+			    "%s; %s has a certificate that is nowhere: 'operator revoke %s', then "
+			    "once more with another key",
+			    err.text, name, name);
+}
+
+static int request_written(const char *dir, const char *text, struct err *err)
+{
+	int r = operator_pair_write_request(dir, text, err);
+
+	if (r < 0)
+		operator_pair_undo(dir);
+	return r;
+}
+
+static int request(struct console *c, const struct command *v, const char *name, const char *dir)
+{
+	CLEANUP(freep) char *text = NULL;
+	CLEANUP(freep) char *file = mem_printf("%s/" OPERATOR_PAIR_REQUEST, dir);
+	struct err err = {{0}};
+	int r = operator_pair_make(dir, name, &text, &err);
+
+	if (r >= 0)
+		r = request_written(dir, text, &err);
+	if (r < 0)
+		return command_fail(c, v, "%s", err.text);
+	return command_print(c, v,
+			     json_pack("{s:i,s:s,s:s,s:s}", "version", 1, "operator", name,
+				       "directory", dir, "request", file));
+}
+
+static int more(struct console *c, const struct command *v, const struct args *a)
+{
+	const char *verb = a->words[0], *file = a->values[OPTION_REQUEST];
+	const char *name = a->words[1], *dir = a->values[OPTION_TO];
+	char quoted[LOG_QUOTE_MAX];
+
+	if (a->word_count < 2)
+		return command_usage(c, v, "whom? 'operator %s alice' would be right", verb);
+	/* Dots alone are no SPIFFE ID, and no directory to write to. */
+	if (!node_name_ok(name) || name[strspn(name, ".")] == '\0')
+		return command_usage(c, v,
+				     "'%s' is no operator's name; letters, digits, '.', '_', '-' "
+				     "and at most 63 of them would be right",
+				     log_quote(quoted, name));
+	if (a->values[OPTION_REASON] != NULL || a->values[OPTION_FORCE] != NULL)
+		return command_usage(c, v, "--reason and --force go with revoke");
+	if (file != NULL && str_eq(verb, "request"))
+		return command_usage(c, v, "--request goes with add");
+	if (dir == NULL)
+		dir = name;
+	return str_eq(verb, "add") ? add(c, v, name, dir, file) : request(c, v, name, dir);
+}
+
 static int run_operator(struct console *c, const struct command *v, const struct args *a)
 {
 	char quoted[LOG_QUOTE_MAX];
 
 	if (str_eq(a->words[0], "list") && a->word_count == 1)
 		return command_ask(c, v, "GET", "/v1/operator/operators", NULL);
+	if (str_eq(a->words[0], "add") || str_eq(a->words[0], "request"))
+		return more(c, v, a);
+	if (a->values[OPTION_REQUEST] != NULL || a->values[OPTION_TO] != NULL)
+		return command_usage(c, v, "--request and --to go with add");
 	if (str_eq(a->words[0], "revoke"))
 		return revoke(c, v, a);
-	return command_usage(c, v, "'%s': list or revoke would be right",
+	return command_usage(c, v, "'%s': list, request, add or revoke would be right",
 			     log_quote(quoted, a->words[0]));
 }
 
 const struct command command_operator = {
 	.name = "operator",
-	.words = "list | revoke NAME|SERIAL --reason TEXT [--force]",
-	.summary = "certificates of operators; revoked: refused at the next request",
+	.words = "list | request NAME [--to DIR] | add NAME [--request FILE] [--to DIR] |"
+		 " revoke NAME|SERIAL --reason TEXT [--force]",
+	.summary = "who may give orders; add: one more; revoked: refused at the next request",
 	.options = options,
 	.option_count = ARRAY_LEN(options),
 	.words_min = 1,

@@ -123,7 +123,13 @@ json_t *core_node_list(struct core *c, struct err *err);
  */
 int core_operator_check(struct core *c, const struct svid *s, struct err *err);
 bool core_operator_revoked(struct core *c, const struct svid *s); /* without noting a use */
-int core_operator_issued(struct core *c, const struct svid *s, struct err *err);
+/*
+ * May `who` have a certificate made for this name and key? -EINVAL bad name, -EEXIST somebody else
+ * has the name or the key, -EACCES the key was revoked. One's own name is renewed.
+ */
+int core_operator_may(struct core *c, const char *name, const char *key_id, const char *who,
+		      struct err *err);
+int core_operator_issued(struct core *c, const struct svid *s, const char *who, struct err *err);
 json_t *core_operator_list(struct core *c, const struct svid *asks, struct err *err);
 /*
  * `which`: a name (all its certificates up to now, known or not) or a serial number (that one, and

@@ -47,6 +47,7 @@ static enum MHD_Result (*const handlers[ROUTE_COUNT])(struct exchange *x) = {
 	[ROUTE_OP_GRANT] = handle_operator,
 	[ROUTE_OP_EVIDENCE] = handle_operator,
 	[ROUTE_OP_OPERATORS] = handle_operator,
+	[ROUTE_OP_OPERATOR_ADD] = handle_operator,
 	[ROUTE_OP_OPERATOR_REVOKE] = handle_operator,
 	[ROUTE_HEALTHZ] = handle_admin,
 	[ROUTE_READYZ] = handle_admin,

@@ -4,14 +4,20 @@
  * objects out; bailiwick-controller(8) documents it. Each write has the operator's name from the
  * certificate in the audit log.
  */
+#include "base/base64.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "controller-client/csr.h"
 #include "controller/exchange.h"
+#include "controller/setup.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <openssl/x509.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WHO_TEXT_MAX      (NODE_NAME_MAX + 16)
@@ -25,6 +31,7 @@
 #define SECONDS_MAX       (3650LL * 86400)
 #define PEM_MAX           (16U << 10)
 #define WHAT              "request"
+#define OPERATOR_PATH     "/bailiwick/operator/"
 
 struct order {
 	struct exchange *x;
@@ -328,6 +335,96 @@ static int order_operators(struct order *o)
 	return o->result == NULL ? -EIO : 0;
 }
 
+static int read_request(struct order *o, const char *text, struct public_key *ret)
+{
+	CLEANUP(freep) uint8_t *der = NULL;
+	size_t len;
+	int r = base64_decode_wrapped(text, strlen(text), CSR_MAX, &der, &len);
+
+	if (r < 0)
+		return err_set(o->err, EINVAL, "request: no PKCS#10 message in base64");
+	r = csr_check(der, len, ret, o->err);
+	/* Whoever asks is known; it is what they brought that is wrong. */
+	return r == -EKEYREJECTED ? -EINVAL : r;
+}
+
+static int issue_operator(struct order *o, const struct public_key *key, X509 **ret)
+{
+	const char *name = o->x->match.arg;
+	char path[ROUTE_ARG_MAX + sizeof(OPERATOR_PATH)];
+	struct ca_leaf leaf = {
+		.key = key->pkey, .path = path, .common_name = name, .life_s = CA_OPERATOR_TTL_S};
+	int r;
+
+	if (str_eq(name, SETUP_OPERATOR))
+		return err_set(o->err, EEXIST,
+			       "'" SETUP_OPERATOR "' is whoever is at the controller's machine; "
+			       "another name would be right");
+	r = core_operator_may(o->core, name, key->id, o->who, o->err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), OPERATOR_PATH "%s", name);
+	return ca_issue(o->x->server->ca, &leaf, wall_now(), ret, o->err);
+}
+
+static int pem_of(X509 *cert, char **ret, struct err *err)
+{
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	int r = chain == NULL || sk_X509_push(chain, cert) <= 0
+			? err_set(err, ENOMEM, "out of memory")
+			: svid_chain_pem(chain, ret, err);
+
+	sk_X509_free(chain);
+	return r;
+}
+
+/* The record comes last: one that was never handed out would stand in the way of the next try. */
+static int hand_out(struct order *o, X509 *cert)
+{
+	CLEANUP(freep) char *leaf = NULL;
+	CLEANUP(freep) char *root = NULL;
+	char expires[RFC3339_TEXT_MAX];
+	struct server *s = o->x->server;
+	struct svid svid;
+	int r = svid_read(cert, &svid, o->err);
+
+	if (r >= 0)
+		r = pem_of(cert, &leaf, o->err);
+	if (r >= 0)
+		r = pem_of(ca_root(s->ca), &root, o->err);
+	if (r < 0)
+		return r;
+	o->result =
+		json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s}", "version", 1, "operator", svid.name,
+			  "serial", svid.serial, "expires", rfc3339_format(expires, svid.not_after),
+			  "url", s->url, "certificate", leaf, "ca", root);
+	if (o->result == NULL)
+		return err_set(o->err, ENOMEM, "out of memory");
+	r = core_operator_issued(o->core, &svid, o->who, o->err);
+	if (r >= 0)
+		log_info("operator %s made a certificate for operator %s", o->who, svid.name);
+	return r;
+}
+
+static int order_operator_add(struct order *o)
+{
+	const char *request = json_take_string(&o->in, "request", CSR_MAX * 3 / 2);
+	CLEANUP(public_key_done) struct public_key key = {0};
+	X509 *cert;
+	int r;
+
+	if (!complete(o))
+		return o->in.r;
+	r = read_request(o, request, &key);
+	if (r >= 0)
+		r = issue_operator(o, &key, &cert);
+	if (r < 0)
+		return r;
+	r = hand_out(o, cert);
+	X509_free(cert);
+	return r;
+}
+
 /* The pair in the data directory is replaced in the same breath: nobody there is shut out. */
 static int order_operator_revoke(struct order *o)
 {
@@ -368,6 +465,7 @@ static const struct {
 	[ROUTE_OP_GRANT] = {order_grant, false},
 	[ROUTE_OP_EVIDENCE] = {order_evidence, false},
 	[ROUTE_OP_OPERATORS] = {order_operators, false},
+	[ROUTE_OP_OPERATOR_ADD] = {order_operator_add, false},
 	[ROUTE_OP_OPERATOR_REVOKE] = {order_operator_revoke, false},
 };
 

@@ -51,11 +51,11 @@ static int add(struct core *c, const struct svid *s, const char *verb, const cha
 	return core_write_end(c, r, err);
 }
 
-int core_operator_issued(struct core *c, const struct svid *s, struct err *err)
+int core_operator_issued(struct core *c, const struct svid *s, const char *who, struct err *err)
 {
 	int r = core_ready(c, err);
 
-	return r < 0 ? r : add(c, s, "operator-issue", "controller", err);
+	return r < 0 ? r : add(c, s, "operator-issue", who, err);
 }
 
 /* A full disk must not shut out those who are to free it: what fails here is tried again. */
@@ -85,11 +85,12 @@ static int revoked(const struct svid *s, int64_t at, struct err *err)
 {
 	char text[RFC3339_TEXT_MAX];
 
-	return err_set(err, EKEYREVOKED,
-		       "this certificate of operator '%s' was revoked at %s; one with a new key "
-		       "would be right: whoever keeps the controller's CA makes it, and the pair "
-		       "in its data directory is a good one",
-		       s->name, rfc3339_format(text, (struct wall){at}));
+	return err_set(
+		err, EKEYREVOKED,
+		"this certificate of operator '%s' was revoked at %s; one with a new key "
+		"would be right: another operator makes it ('operator add'), and the pair in "
+		"the controller's data directory is a good one",
+		s->name, rfc3339_format(text, (struct wall){at}));
 }
 
 static int judge(struct core *c, const struct svid *s, struct known *k, struct err *err)
@@ -120,6 +121,69 @@ bool core_operator_revoked(struct core *c, const struct svid *s)
 	struct err err;
 
 	return core_ready(c, &err) == 0 && judge(c, s, &k, &err) == -EKEYREVOKED;
+}
+
+/* --- one more ----------------------------------------------------------------------------------
+ */
+
+struct newcomer {
+	const char *name, *key_id;
+	int64_t now, good_until; /* 0: nobody of that name has one that is good */
+	bool key_revoked;
+	char key_of[NODE_NAME_MAX]; /* somebody else with that key */
+};
+
+static int take_known_one(void *user, const struct store_row *row)
+{
+	struct newcomer *n = user;
+	const char *name = store_row_text(row, 1);
+	int64_t not_after = store_row_int(row, 4), revoked_at = store_row_int(row, 6);
+
+	if (str_eq(store_row_text(row, 2), n->key_id)) {
+		n->key_revoked |= revoked_at > 0;
+		if (!str_eq(name, n->name))
+			(void)snprintf(n->key_of, sizeof(n->key_of), "%s", name);
+	}
+	if (str_eq(name, n->name) && revoked_at == 0 && not_after > n->good_until &&
+	    not_after >= n->now)
+		n->good_until = not_after;
+	return 0;
+}
+
+int core_operator_may(struct core *c, const char *name, const char *key_id, const char *who,
+		      struct err *err)
+{
+	struct newcomer n = {.name = name, .key_id = key_id, .now = core_now(c).s};
+	char quoted[LOG_QUOTE_MAX], text[RFC3339_TEXT_MAX];
+	int r = core_ready(c, err);
+
+	if (r < 0)
+		return r;
+	if (!node_name_ok(name))
+		return err_set(err, EINVAL,
+			       "'%s' is no operator's name; letters, digits, '.', '_', '-' and at "
+			       "most 63 of them would be right",
+			       log_quote(quoted, name));
+	r = store_run(c->store, STORE_OPERATORS, NULL, 0, take_known_one, &n, err);
+	if (r < 0)
+		return r;
+	if (n.key_revoked)
+		return err_set(err, EACCES,
+			       "this key was revoked with a certificate of operator '%s'; a new "
+			       "key would be right",
+			       n.key_of[0] != '\0' ? n.key_of : name);
+	/* Who revokes by a serial number takes all of a key: two people must not share one. */
+	if (n.key_of[0] != '\0')
+		return err_set(err, EEXIST,
+			       "this is the key of operator '%s'; one of their own for '%s' would "
+			       "be right",
+			       n.key_of, name);
+	if (n.good_until > 0 && !str_eq(who, name))
+		return err_set(err, EEXIST,
+			       "operator '%s' has a certificate that is good until %s; they can "
+			       "renew it themselves, and 'operator revoke' would end it",
+			       name, rfc3339_format(text, (struct wall){n.good_until}));
+	return 0;
 }
 
 /* --- listing --------------------------------------------------------------------------------- */

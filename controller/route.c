@@ -53,6 +53,8 @@ static const struct route_info routes[ROUTE_COUNT] = {
 	[ROUTE_OP_GRANT] = {OP "grant", "op_grant", true, ROUTE_OPERATOR, OPERATOR_BODY_MAX},
 	[ROUTE_OP_EVIDENCE] = {OP "evidence/*", "op_evidence", false, ROUTE_OPERATOR, 0},
 	[ROUTE_OP_OPERATORS] = {OP "operators", "op_operators", false, ROUTE_OPERATOR, 0},
+	[ROUTE_OP_OPERATOR_ADD] = {OP "operators/*/add", "op_operator_add", true, ROUTE_OPERATOR,
+				   OPERATOR_BODY_MAX},
 	[ROUTE_OP_OPERATOR_REVOKE] = {OP "operators/*/revoke", "op_operator_revoke", true,
 				      ROUTE_OPERATOR, OPERATOR_BODY_MAX},
 	[ROUTE_HEALTHZ] = {"/healthz", "healthz", false, ROUTE_ADMIN, 0},

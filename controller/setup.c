@@ -331,7 +331,7 @@ static int record_operator(const char *data_dir, struct core *core, struct err *
 		return r;
 	r = svid_read(sk_X509_value(chain, 0), &svid, err);
 	if (r >= 0)
-		r = core_operator_issued(core, &svid, err);
+		r = core_operator_issued(core, &svid, "controller", err);
 	svid_chain_free(chain);
 	return r;
 }

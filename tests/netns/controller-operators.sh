@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A stolen operator's key: shut out at its next request, on a connection that is open too; whoever
-# is left is told who did it and why; the last one is not locked out by mistake, and the pair in the
-# data directory is always a good one.
+# Another operator: by a key that stays where it was made, or one that is handed over; in the audit
+# log. A stolen operator's key: shut out at its next request, on a connection that is open too;
+# whoever is left is told who did it and why; the last one is not locked out by mistake, and the pair
+# in the data directory is always a good one.
 . "$(dirname "$0")/lib-controller.sh"
 
 host_add ctl $CTL_NUMBER
@@ -77,6 +78,69 @@ must by carol node list
 check "by a serial number as openssl prints it" ctl operator revoke "$serial" --reason left
 as carol
 problem 403 revoked "it is revoked, too" "$URL/v1/operator/status"
+
+# --- one more
+mkdir "$WORK/desk"
+cd "$WORK/desk" || exit 1
+own() { # DIR VERB...: with what is in DIR alone
+	local dir=$1
+	shift
+	at ctl bailiwick-controller "$@" --data "$dir" --url "$URL"
+}
+expect "whom?" 2 ctl operator add
+expect "a name that is none" 2 ctl operator add a/b
+expect "nor are dots" 2 ctl operator add ..
+expect "local is taken" 1 ctl operator add local --to x
+expect "bob, too" 1 ctl operator add bob --to x
+like "says until when" "$SAID" "operator 'bob' has a certificate that is good until"
+same "and leaves nothing behind" "$(find . -mindepth 1)" ""
+check "a key is made elsewhere" at ctl bailiwick-controller operator request dora
+same "for nobody else" "$(stat -c %a dora dora/operator.key | tr '\n' ' ')" "700 600 "
+expect "once" 1 at ctl bailiwick-controller operator request dora
+expect "a key is no request" 1 ctl operator add dora --request dora/operator.key --to out
+expect "the request is not hers alone" 2 ctl operator request eve --request dora/operator.csr
+check "bob has it certified" by bob operator add dora --request dora/operator.csr --to out
+same "without the key" "$(ls out | tr '\n' ' ')" "ca.pem operator.pem "
+like "for the name that bob said" "$(openssl x509 -in out/operator.pem -noout -ext subjectAltName)" \
+	'URI:spiffe://acme.example/bailiwick/operator/dora$'
+cp out/* dora
+check "dora gives an order" own dora node ban pay-6
+like "in her name" "$(ctl audit)" 'dora +node-ban +pay-6'
+like "and the audit log has who made her one" "$(ctl audit)" 'bob +operator-issue +dora'
+expect "nobody else gets a certificate for that key" 1 ctl operator add eve --request dora/operator.csr
+like "says whose it is" "$SAID" "the key of operator 'dora'"
+check "she renews it herself" own dora operator add dora --to dora-2
+check "which is as good" own dora-2 node unban pay-6
+same "with a key for nobody else" "$(stat -c %a dora-2 dora-2/operator.key | tr '\n' ' ')" "700 600 "
+expect "nothing is written over" 1 own dora operator add dora --to dora-2
+like "says what is there" "$SAID" 'dora-2/operator.key is there already'
+check "dora is revoked" ctl operator revoke dora --reason left
+expect "she gives no orders" 1 own dora status
+expect "nor does what she renewed" 1 own dora-2 status
+expect "she makes no operators" 1 own dora operator add eve
+expect "her key does not come back" 1 ctl operator add dora --request dora/operator.csr --to again
+like "says why" "$SAID" 'this key was revoked'
+check "another one of hers does" ctl operator add dora --to again
+check "and counts at once" own again status
+controller_stop KILL
+controller_start
+check "also after a kill" own again node list
+check "revoked by bob" by bob operator revoke dora --reason left
+must at ctl bailiwick-controller operator request eve
+as_operator
+problem 400 bad_request "what is no request" --data-binary '{"request": "AAAA"}' \
+	"$URL/v1/operator/operators/eve/add"
+problem 400 bad_request "a path that is no name" --path-as-is --data-binary \
+	"{\"request\": \"$(openssl req -in eve/operator.csr -outform DER | base64 -w0)\"}" \
+	"$URL/v1/operator/operators/../add"
+as carol
+problem 403 revoked "somebody revoked adds nobody" --data-binary '{"request": "AAAA"}' \
+	"$URL/v1/operator/operators/eve/add"
+node_enrolled pay-9
+as pay-9
+problem 403 forbidden "nor does a node" --data-binary '{"request": "AAAA"}' \
+	"$URL/v1/operator/operators/eve/add"
+cd / || exit 1
 
 # --- the last one
 check "bob is revoked" ctl operator revoke bob --reason left

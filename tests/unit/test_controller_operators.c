@@ -128,7 +128,7 @@ TEST(what_is_issued_here_after_a_revocation_counts_although_it_is_dated_back)
 	CHECK(core_operator_revoked(f.core, &old));
 	anew = operator_of(&f, "local", "0a22", "k2");
 	anew.not_before.s -= BACKDATE_S;
-	CHECK_OK(core_operator_issued(f.core, &anew, &f.err), &f.err);
+	CHECK_OK(core_operator_issued(f.core, &anew, "controller", &f.err), &f.err);
 	CHECK_OK(check(&f, &anew), &f.err);
 	core_teardown(&f);
 }
@@ -157,6 +157,87 @@ TEST(a_revocation_is_in_the_audit_log_and_in_the_list)
 	one = json_array_get(json_object_get(list, "operators"), 1);
 	CHECK(json_is_true(json_object_get(one, "asks")));
 	json_decref(list);
+	core_teardown(&f);
+}
+
+/* bob asks. */
+static int may(struct core_fixture *f, const char *name, const char *key)
+{
+	f->err = (struct err){{0}};
+	return core_operator_may(f->core, name, key, "bob", &f->err);
+}
+
+TEST(another_operator_is_known_from_the_issue_and_can_be_revoked)
+{
+	struct svid bob, alice;
+	struct core_fixture f;
+
+	core_setup(&f);
+	bob = operator_of(&f, "bob", "0b0b", "k2");
+	CHECK_OK(check(&f, &bob), &f.err);
+	CHECK_OK(may(&f, "alice", "k1"), &f.err);
+	alice = operator_of(&f, "alice", "0a11", "k1");
+	CHECK_OK(core_operator_issued(f.core, &alice, "bob", &f.err), &f.err);
+	CHECK_INT(core_sql(&f, "SELECT count(*) FROM audit WHERE verb = 'operator-issue' AND"
+			       " who = 'bob' AND subject = 'alice' AND detail LIKE '%0a11%'"),
+		  1);
+	CHECK_OK(revoke(&f, "alice", false), &f.err);
+	CHECK_INT(check(&f, &alice), -EKEYREVOKED);
+	core_teardown(&f);
+}
+
+TEST(a_name_that_is_taken_is_renewed_by_its_owner_and_by_nobody_else)
+{
+	struct core_fixture f;
+	struct svid s;
+
+	core_setup(&f);
+	s = operator_of(&f, "alice", "0a11", "k1");
+	CHECK_OK(check(&f, &s), &f.err);
+	s = operator_of(&f, "bob", "0b0b", "k2");
+	CHECK_OK(check(&f, &s), &f.err);
+	CHECK_INT(may(&f, "alice", "k3"), -EEXIST);
+	CHECK_CONTAINS(f.err.text, "operator 'alice' has a certificate that is good until 2026");
+	CHECK_OK(may(&f, "bob", "k3"), &f.err);
+	CHECK_OK(may(&f, "bob", "k2"), &f.err);
+	core_clock_add(86400LL * 1000 + 1000); /* both are over */
+	CHECK_OK(may(&f, "alice", "k3"), &f.err);
+	core_teardown(&f);
+}
+
+TEST(a_revoked_name_may_come_back_with_another_key_only)
+{
+	struct core_fixture f;
+	struct svid s;
+
+	core_setup(&f);
+	s = operator_of(&f, "alice", "0a11", "k1");
+	CHECK_OK(check(&f, &s), &f.err);
+	CHECK_OK(revoke(&f, "alice", true), &f.err);
+	CHECK_INT(may(&f, "alice", "k1"), -EACCES);
+	CHECK_CONTAINS(f.err.text, "this key was revoked");
+	CHECK_INT(may(&f, "carol", "k1"), -EACCES);
+	CHECK_OK(may(&f, "alice", "k9"), &f.err);
+	core_teardown(&f);
+}
+
+TEST(two_operators_do_not_share_a_key_and_names_are_names)
+{
+	char longest[NODE_NAME_MAX + 1];
+	struct core_fixture f;
+	struct svid s;
+
+	core_setup(&f);
+	s = operator_of(&f, "alice", "0a11", "k1");
+	CHECK_OK(check(&f, &s), &f.err);
+	CHECK_INT(may(&f, "carol", "k1"), -EEXIST);
+	CHECK_CONTAINS(f.err.text, "this is the key of operator 'alice'");
+	CHECK_INT(may(&f, "carol/x", "k3"), -EINVAL);
+	CHECK_INT(may(&f, "", "k3"), -EINVAL);
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	CHECK_INT(may(&f, longest, "k3"), -EINVAL);
+	CHECK_CONTAINS(f.err.text, "at most 63 of them would be right");
 	core_teardown(&f);
 }
 
