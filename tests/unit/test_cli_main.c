@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/zone.h"
 #include "tests/unit/test.h"
 
 #include <stdlib.h>
@@ -173,6 +174,26 @@ TEST(check_reports_place_message_and_advice_and_exits_3)
 	CHECK_CONTAINS(out, "nothing of it can be applied");
 	CHECK_INT(COMMAND("check", path, "-o", "json"), CLI_DENIED);
 	CHECK_CONTAINS(out, "\"ok\":false,\"errors\":[{\"file\":");
+}
+
+TEST(check_knows_which_time_zones_there_are)
+{
+	char text[2048];
+	const char *path;
+
+	if (!zone_known("Europe/Berlin"))
+		test_skip("no tz data on this host");
+	(void)snprintf(text, sizeof(text), "%s%s", good,
+		       "    window: {days: [mon], from: \"08:00\", to: \"12:00\", zone: "
+		       "Europe/Berlinn}\n");
+	path = file("zone.yaml", text);
+	CHECK_INT(COMMAND("check", path), CLI_DENIED);
+	CHECK_CONTAINS(out, "zone.yaml:21:61: no time zone is called \"Europe/Berlinn\"; write a "
+			    "name of the tz database, like Europe/Berlin\n");
+	text[strlen(text) - 3] = '}';
+	text[strlen(text) - 2] = '\n';
+	text[strlen(text) - 1] = '\0';
+	CHECK_INT(COMMAND("check", file("zone.yaml", text)), CLI_OK);
 }
 
 TEST(rules_are_attested_unless_they_say_otherwise)
