@@ -148,6 +148,24 @@ TEST(every_verb_of_this_release_is_in_the_help)
 		CHECK_CONTAINS(out, verbs[i]->name);
 }
 
+TEST(help_of_each_verb_fits_the_screen)
+{
+	for (size_t i = 0; i < verb_count; i++) {
+		CHECK_INT(COMMAND(verbs[i]->name, "--help"), CLI_OK);
+		for (const char *line = out; *line != '\0'; line += strcspn(line, "\n") + 1) {
+			if (strcspn(line, "\n") > SCREEN_COLUMNS)
+				CHECK_STR(line, "a line that fits");
+		}
+	}
+	CHECK_INT(COMMAND("mode", "--help"), CLI_OK);
+	CHECK_CONTAINS(out, "usage: bailiwick [-C RUN_DIR] mode observe|selective|enforce "
+			    "[--for DURATION] [--force]\n"
+			    "                 --reason TEXT [-o table|json]\n"
+			    "switch what is denied");
+	CHECK_INT(COMMAND("why", "--help"), CLI_OK);
+	CHECK_CONTAINS(out, "| why --last [-o table|json]\n");
+}
+
 TEST(version_works_without_an_agent)
 {
 	CHECK_INT(COMMAND("-C", test_dir(), "version", "-o", "json"), CLI_OK);
