@@ -4,6 +4,7 @@
 #include "base/addr.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "rules/policy_build.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -130,40 +131,43 @@ static const char *unit_fault(const char *value)
 	static const char *const suffixes[] = {".service", ".scope", ".socket", ".mount", ".swap"};
 
 	if (strlen(value) > UNIT_NAME_MAX || !only(value, WORD_CHARS ":@\\"))
-		return "is not a unit name";
+		return "is not a unit name" ADVISE "write it like payments-api.service";
 	if (str_ends(value, ".slice"))
-		return "is a slice; write it under slice:";
+		return "is a slice" ADVISE "write it under slice:";
 	if (strstr(value, "@.") != NULL)
-		return "is a template; name an instance, as in worker@1.service";
+		return "is a template" ADVISE "name an instance, as in worker@1.service";
 	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
 		if (str_ends(value, suffixes[i]) && strlen(value) > strlen(suffixes[i]))
 			return NULL;
 	}
-	return "is not a unit with processes: .service, .scope, .socket, .mount or .swap ends one";
+	return "is not a unit with processes: .service, .scope, .socket, .mount or .swap ends "
+	       "one" ADVISE "write it like payments-api.service";
 }
 
 static const char *slice_fault(const char *value)
 {
 	if (strlen(value) > UNIT_NAME_MAX || !only(value, WORD_CHARS ":\\"))
-		return "is not a slice name";
+		return "is not a slice name" ADVISE "write it like payments.slice";
 	if (str_eq(value, "-.slice"))
-		return "is the root slice, which holds every process";
+		return "is the root slice, which holds every process" ADVISE
+		       "name a slice below it";
 	if (!str_ends(value, ".slice") || str_eq(value, ".slice"))
-		return "is not a slice: its name ends in .slice";
+		return "is not a slice: its name ends in .slice" ADVISE
+		       "write it like payments.slice";
 	return NULL;
 }
 
 static const char *absolute_path_fault(const char *value)
 {
 	if (value[0] != '/')
-		return "is not an absolute path";
+		return "is not an absolute path" ADVISE "begin with /";
 	if (strlen(value) > PATH_TEXT_MAX)
-		return "is longer than a path can be";
+		return "is longer than a path can be" ADVISE "write at most 4095 bytes";
 	for (const char *p = value + 1;; p++) {
 		size_t len = strcspn(p, "/");
 
 		if (len == 0 || (len == 1 && p[0] == '.') || (len == 2 && memcmp(p, "..", 2) == 0))
-			return "has an empty component, '.' or '..'";
+			return "has an empty component, '.' or '..'" ADVISE "write it without";
 		p += len;
 		if (*p == '\0')
 			return NULL;
@@ -175,10 +179,12 @@ static const char *account_fault(const char *value)
 	uint32_t id;
 
 	/* 2^32 - 1 is (uid_t)-1, which means nobody to the kernel. */
+	if (only(value, DIGITS) && text_u32(value, 0, UINT32_MAX - 1, &id) < 0)
+		return "is not a valid number" ADVISE "write 0 to 4294967294";
 	if (only(value, DIGITS))
-		return text_u32(value, 0, UINT32_MAX - 1, &id) < 0 ? "is not a valid number" : NULL;
+		return NULL;
 	if (strlen(value) > USER_NAME_MAX || !only(value, WORD_CHARS "$"))
-		return "is neither a name nor a number";
+		return "is neither a name nor a number" ADVISE "write it like payments, or 998";
 	return NULL;
 }
 
@@ -215,7 +221,8 @@ const char *selector_fault(enum selector_kind kind, const char *value)
 		return slice_fault(value);
 	case SELECTOR_CGROUP:
 		if (str_eq(value, "/"))
-			return "is the root, which holds every process";
+			return "is the root, which holds every process" ADVISE
+			       "name a cgroup below it";
 		return absolute_path_fault(value);
 	case SELECTOR_USER:
 	case SELECTOR_GROUP:
@@ -225,16 +232,18 @@ const char *selector_fault(enum selector_kind kind, const char *value)
 	case SELECTOR_CONTAINER:
 		return lower_hex(value, CONTAINER_DIGITS)
 			       ? NULL
-			       : "is not the 64 lower-case hexadecimal digits of a container's ID";
+			       : "is not the 64 lower-case hexadecimal digits of a container's "
+				 "ID" ADVISE "write the whole ID, without docker:// or the like";
 	case SELECTOR_POD:
-		return pod_uid_ok(value)
-			       ? NULL
-			       : "is no pod's UID like 0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
+		return pod_uid_ok(value) ? NULL
+					 : "is no pod's UID" ADVISE
+					   "write it like 0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0";
 	case SELECTOR_EXE_SHA256:
 	case SELECTOR_FSVERITY:
 		return lower_hex(value, DIGEST_DIGITS)
 			       ? NULL
-			       : "is not the 64 lower-case hexadecimal digits of SHA-256";
+			       : "is not the 64 lower-case hexadecimal digits of SHA-256" ADVISE
+				 "write the digest alone, without sha256:";
 	}
 	return NULL;
 }

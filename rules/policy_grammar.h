@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Small grammars of the policy: names, paths, labels, selectors, patterns, times. Each *_fault()
- * returns NULL when the text is right, else what is wrong with it (constant text).
+ * returns NULL when the text is right, else what is wrong with it (constant text); that of a
+ * selector says behind ADVISE what would be right.
  */
 #pragma once
 

@@ -57,7 +57,8 @@ void policy_check_name(struct policy *p, const char *name, const struct yaml_tre
 	char quoted[YAML_QUOTE_MAX];
 
 	if (fault != NULL)
-		policy_error(p, &pos, "%s %s", yaml_quote(quoted, name), fault);
+		policy_error(p, &pos, "%s %s" ADVISE "write it like payments-api",
+			     yaml_quote(quoted, name), fault);
 }
 
 /* ---- labels ---- */
@@ -78,7 +79,8 @@ static char *label_split(struct policy *p, char *text, const struct pos *pos)
 	if (fault == NULL)
 		fault = label_value_fault(value + 1, strlen(value + 1));
 	if (fault != NULL) {
-		policy_error(p, pos, "label %s %s", yaml_quote(quoted, text), fault);
+		policy_error(p, pos, "label %s %s" ADVISE "write it like owner=payments",
+			     yaml_quote(quoted, text), fault);
 		return NULL;
 	}
 	*value++ = '\0';

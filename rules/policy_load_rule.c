@@ -212,7 +212,8 @@ static void check_separated_label(struct policy *p, const struct separation *s,
 	fault = label_key_fault(s->label, strlen(s->label));
 	meant = label_key_meant(s->label);
 	if (fault != NULL)
-		policy_error(p, &pos, "label %s %s", yaml_quote(quoted, s->label), fault);
+		policy_error(p, &pos, "label %s %s" ADVISE "write a key, like environment",
+			     yaml_quote(quoted, s->label), fault);
 	else if (meant != NULL)
 		policy_error(p, &pos, "unknown label key \"%s\"" ADVISE "did you mean \"%s\"?",
 			     s->label, meant);

@@ -41,6 +41,8 @@ static void check_mistakes(const struct mistake *cases, size_t count)
 
 		CHECK(p != NULL);
 		CHECK_STR(findings_text(buf, p, FINDING_ERROR), cases[i].errors);
+		for (size_t k = 0; k < p->finding_count; k++)
+			CHECK(p->findings[k].advice != NULL);
 	}
 }
 
@@ -306,11 +308,13 @@ TEST(policy_identity_mistakes)
 		{ID("name: a"), "p.yaml:3:5: \"a\" has no path; add path:\n"
 				"p.yaml:3:5: \"a\" has no workload; add workload:\n"},
 		{ID("name: a b, path: /x" UNIT),
-		 "p.yaml:3:12: \"a b\" is not a name: letters, digits, '.', '_' and '-' make one\n"
+		 "p.yaml:3:12: \"a b\" is not a name: letters, digits, '.', '_' and '-' make one; "
+		 "write it like payments-api\n"
 		 "p.yaml:3:23: path \"/x\" begins with '/'; write it like "
 		 "prod/payments/settlement\n"},
 		{ID("name: 10.0.0.1, path: a//b" UNIT),
-		 "p.yaml:3:12: \"10.0.0.1\" reads as an address, which a name must not\n"
+		 "p.yaml:3:12: \"10.0.0.1\" reads as an address, which a name must not; "
+		 "write it like payments-api\n"
 		 "p.yaml:3:28: path \"a//b\" has an empty segment; write it like "
 		 "prod/payments/settlement\n"},
 		{ID("name: a, path: a/../b" UNIT),
@@ -336,25 +340,29 @@ TEST(policy_identity_mistakes)
 		 "slice, cgroup, user, group, container, pod or exe\n"},
 		{ID("name: a, path: a, workload: [{unit: a.slice, slice: b, cgroup: a/b}]"),
 		 "p.yaml:3:42: unit: \"a.slice\" is a slice; write it under slice:\n"
-		 "p.yaml:3:58: slice: \"b\" is not a slice: its name ends in .slice\n"
-		 "p.yaml:3:69: cgroup: \"a/b\" is not an absolute path\n"},
+		 "p.yaml:3:58: slice: \"b\" is not a slice: its name ends in .slice; "
+		 "write it like payments.slice\n"
+		 "p.yaml:3:69: cgroup: \"a/b\" is not an absolute path; begin with /\n"},
 		{ID("name: a, path: a, workload: [{unit: a, cgroup: /a/../b, exe: bin/a}]"),
 		 "p.yaml:3:42: unit: \"a\" is not a unit with processes: .service, .scope, "
 		 ".socket, "
-		 ".mount or .swap ends one\n"
-		 "p.yaml:3:53: cgroup: \"/a/../b\" has an empty component, '.' or '..'\n"
-		 "p.yaml:3:67: exe: \"bin/a\" is not an absolute path\n"},
+		 ".mount or .swap ends one; write it like payments-api.service\n"
+		 "p.yaml:3:53: cgroup: \"/a/../b\" has an empty component, '.' or '..'; "
+		 "write it without\n"
+		 "p.yaml:3:67: exe: \"bin/a\" is not an absolute path; begin with /\n"},
 		{ID("name: a, path: a, workload: [{unit: a@.service, cgroup: /, user: a b}]"),
 		 "p.yaml:3:42: unit: \"a@.service\" is a template; name an instance, as in "
 		 "worker@1.service\n"
-		 "p.yaml:3:62: cgroup: \"/\" is the root, which holds every process\n"
-		 "p.yaml:3:71: user: \"a b\" is neither a name nor a number\n"},
+		 "p.yaml:3:62: cgroup: \"/\" is the root, which holds every process; "
+		 "name a cgroup below it\n"
+		 "p.yaml:3:71: user: \"a b\" is neither a name nor a number; write it like "
+		 "payments, or 998\n"},
 		{ID("name: a, path: a, labels: [enviroment=prod, x, =y, z=, teir=1, a=1, "
 		    "a=2]" UNIT),
 		 "p.yaml:3:33: unknown label key \"enviroment\"; did you mean \"environment\"?\n"
 		 "p.yaml:3:50: \"x\" is not a label; write key=value\n"
-		 "p.yaml:3:53: label \"=y\" has no key\n"
-		 "p.yaml:3:57: label \"z=\" has no value\n"
+		 "p.yaml:3:53: label \"=y\" has no key; write it like owner=payments\n"
+		 "p.yaml:3:57: label \"z=\" has no value; write it like owner=payments\n"
 		 "p.yaml:3:61: unknown label key \"teir\"; did you mean \"tier\"?\n"
 		 "p.yaml:3:74: label \"a\" is given twice; keep one\n"},
 		{ID("name: a, path: a, labels: [role=x, site=y, node=n, Owner=me]" UNIT),
@@ -381,15 +389,16 @@ TEST(policy_evidence_mistakes)
 		{ID("name: a, path: a, workload: [{container: x, pod: y, exe_sha256: z, fsverity: "
 		    "f}]"),
 		 "p.yaml:3:47: container: \"x\" is not the 64 lower-case hexadecimal digits of a "
-		 "container's ID\n"
-		 "p.yaml:3:55: pod: \"y\" is no pod's UID like "
+		 "container's ID; write the whole ID, without docker:// or the like\n"
+		 "p.yaml:3:55: pod: \"y\" is no pod's UID; write it like "
 		 "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0\n"
 		 "p.yaml:3:70: exe_sha256: \"z\" is not the 64 lower-case hexadecimal digits of "
-		 "SHA-256\n"
+		 "SHA-256; write the digest alone, without sha256:\n"
 		 "p.yaml:3:83: fsverity: \"f\" is not the 64 lower-case hexadecimal digits of "
-		 "SHA-256\n"},
+		 "SHA-256; write the digest alone, without sha256:\n"},
 		{ID("name: a, path: a, workload: [{pod: 0b1c2d3e-4f50-6172-8394a5b6-c7d8e9f0}]"),
-		 "p.yaml:3:41: pod: \"0b1c2d3e-4f50-6172-8394a5b6-c7d8e9f0\" is no pod's UID like "
+		 "p.yaml:3:41: pod: \"0b1c2d3e-4f50-6172-8394a5b6-c7d8e9f0\" is no pod's UID; "
+		 "write it like "
 		 "0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0\n"},
 		{ID("name: a, path: a, min_assurance: attested, reference: [x]" UNIT),
 		 "p.yaml:3:61: \"x\" is not a SHA-256 digest; write 64 hexadecimal digits\n"},
