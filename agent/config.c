@@ -93,6 +93,11 @@ static void take_svid(struct reading *rd, const struct yaml_tree_node *n)
 		{"cert", take_svid_cert}, {"key", take_svid_key}, {"bundle", take_svid_bundle}};
 
 	reading_map(rd, n, rules, ARRAY_LEN(rules));
+	for (size_t i = 0; i < ARRAY_LEN(rules) && n->kind == YAML_TREE_MAP; i++) {
+		if (!yaml_tree_get(n, rules[i].key))
+			reading_wrong(rd, n, "all three: cert, key and bundle",
+				      "\"%s\" is missing here", rules[i].key);
+	}
 }
 
 static void take_state_dir(struct reading *rd, const struct yaml_tree_node *n)

@@ -138,10 +138,11 @@ static void essential_by(struct reading *rd, const struct yaml_tree_node *n, str
 	}
 }
 
-static void essential_missing(struct reading *rd, const struct yaml_tree_node *n, const char *key)
+static void essential_missing(struct reading *rd, const struct yaml_tree_node *n, const char *key,
+			      const char *whole)
 {
 	if (n->kind == YAML_TREE_MAP && !yaml_tree_get(n, key))
-		reading_wrong(rd, n, NULL, "\"%s\" is missing here", key);
+		reading_wrong(rd, n, whole, "\"%s\" is missing here", key);
 }
 
 /* A wider network is no management network (R49). */
@@ -164,12 +165,13 @@ static void essential_entry(struct reading *rd, const struct yaml_tree_node *n, 
 {
 	static const char *const directions[] = {"out", "in", NULL};
 	const char *far_key = management ? "from" : "to";
+	const char *whole = management ? "{from: CIDR, service: tcp/22}"
+				       : "{direction: out, to: CIDR, service: tcp/443}";
 	struct essential *e;
 	const struct yaml_tree_node *c;
 
 	if (n->kind != YAML_TREE_MAP) {
-		reading_wrong(rd, n, "{from: CIDR, service: tcp/22}",
-			      "a group of keys is expected here");
+		reading_wrong(rd, n, whole, "a group of keys is expected here");
 		return;
 	}
 	e = essential_new(rd, n);
@@ -199,8 +201,8 @@ static void essential_entry(struct reading *rd, const struct yaml_tree_node *n, 
 					    5);
 	}
 	if (!yaml_tree_get(n, "from") && !yaml_tree_get(n, "to"))
-		essential_missing(rd, n, far_key);
-	essential_missing(rd, n, "service");
+		essential_missing(rd, n, far_key, whole);
+	essential_missing(rd, n, "service", whole);
 	if (!e->why)
 		reading_set(rd, &e->why, management ? "management" : "essential");
 	if (management)
@@ -252,6 +254,8 @@ static void kernel_port(struct reading *rd, const struct yaml_tree_node *n, stru
 	e->service.first = e->service.last = (uint16_t)port;
 }
 
+#define KERNEL_WHOLE "{proto: udp, port: 51820, why: \"WireGuard\"}"
+
 static void take_kernel_entry(struct reading *rd, const struct yaml_tree_node *n)
 {
 	const struct yaml_tree_node *proto, *port, *why;
@@ -260,8 +264,7 @@ static void take_kernel_entry(struct reading *rd, const struct yaml_tree_node *n
 
 	if (n->kind != YAML_TREE_MAP || !(proto = yaml_tree_get(n, "proto")) ||
 	    proto->kind != YAML_TREE_SCALAR) {
-		reading_wrong(rd, n, "{proto: udp, port: 51820, why: \"WireGuard\"}",
-			      "proto is missing here");
+		reading_wrong(rd, n, KERNEL_WHOLE, "proto is missing here");
 		return;
 	}
 	e = essential_new(rd, n);
@@ -278,7 +281,7 @@ static void take_kernel_entry(struct reading *rd, const struct yaml_tree_node *n
 	else if (port)
 		reading_wrong(rd, port, "leave port out", "this protocol has no ports");
 	else if (ports)
-		essential_missing(rd, n, "port");
+		essential_missing(rd, n, "port", KERNEL_WHOLE);
 	why = yaml_tree_get(n, "why");
 	reading_set(rd, &e->why, why && why->kind == YAML_TREE_SCALAR ? why->text : "kernel");
 	for (const struct yaml_tree_node *c = yaml_tree_first(n); c; c = yaml_tree_next(c)) {

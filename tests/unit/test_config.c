@@ -193,6 +193,39 @@ TEST(config_keeps_the_way_to_the_controller_open_for_the_courier_alone)
 	CHECK_UINT(named.essentials.entries[1].service.first, 443);
 }
 
+TEST(config_names_what_is_missing_and_what_the_whole_looks_like)
+{
+	static const struct {
+		const char *text, *want;
+		unsigned count;
+	} bad[] = {
+		{"svid: {cert: /a.pem, key: /a.key}\n",
+		 "agent.yaml:2:7: \"bundle\" is missing here; all three: cert, key and bundle", 1},
+		{"svid: {bundle: /b.pem}\n",
+		 "agent.yaml:2:7: \"cert\" is missing here; all three: cert, key and bundle", 2},
+		{"essentials: {management: [{service: tcp/22}]}\n",
+		 "\"from\" is missing here; {from: CIDR, service: tcp/22}", 1},
+		{"essentials: {also: [{to: 10.0.0.1}]}\n",
+		 "\"service\" is missing here; {direction: out, to: CIDR, service: tcp/443}", 1},
+		{"essentials: {also: [x]}\n",
+		 "a group of keys is expected here; {direction: out, to: CIDR, service: tcp/443}",
+		 1},
+		{"essentials: {kernel: [{proto: udp}]}\n",
+		 "\"port\" is missing here; {proto: udp, port: 51820, why: \"WireGuard\"}", 1},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CLEANUP(config_done) struct config c;
+		struct reports rep;
+		char text[200];
+
+		(void)snprintf(text, sizeof(text), "version: 1\n%s", bad[i].text);
+		CHECK_INT(parse(&c, text, &rep), -EINVAL);
+		CHECK_CONTAINS(rep.text, bad[i].want);
+		CHECK_UINT(rep.count, bad[i].count);
+	}
+}
+
 TEST(config_refuses_a_controller_that_nobody_vouches_for)
 {
 	static const struct {
