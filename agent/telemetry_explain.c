@@ -4,6 +4,7 @@
 #include "agent/lookup.h"
 #include "agent/owner.h"
 #include "agent/telemetry_parts.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "rules/marks.h"
@@ -444,6 +445,8 @@ static const struct known_end *local_end(const struct explainer *x, const struct
 	return b->from_here ? &x->from : &x->to;
 }
 
+/* --- what nobody was asked about ------------------------------------------------------------- */
+
 /*
  * A host that observes lets the first packet of a new cgroup pass without a question. What would
  * have been denied is what the answer would have said, and that is known by now.
@@ -451,6 +454,52 @@ static const struct known_end *local_end(const struct explainer *x, const struct
 static bool nobody_was_asked(const struct logged *l)
 {
 	return l->decision == TABLE_LOG_WOULD && l->why == TABLE_LOG_UNKNOWN;
+}
+
+/* The first of the two that tell of such a flow: the log and the flow's own event. */
+static bool is_news(struct explainer *x, const struct about *b)
+{
+	uint8_t key[2 * sizeof(b->src.bytes) + 6] = {b->src.family, b->l4proto};
+	uint64_t flow;
+
+	memcpy(key + 2, &b->sport, sizeof(b->sport));
+	memcpy(key + 4, &b->dport, sizeof(b->dport));
+	memcpy(key + 6, b->src.bytes, sizeof(b->src.bytes));
+	memcpy(key + 6 + sizeof(b->src.bytes), b->dst.bytes, sizeof(b->dst.bytes));
+	flow = hash_bytes(key, sizeof(key));
+	for (size_t i = 0; i < UNASKED_MAX; i++) {
+		if (x->unasked[i] == flow)
+			return false;
+	}
+	x->unasked[x->unasked_next++ % UNASKED_MAX] = flow;
+	return true;
+}
+
+/*
+ * Policy lets it pass, so nothing denies it later either, and the mark that its next packet gets
+ * makes no event: this is all that is ever told of it.
+ */
+static int explain_unasked(struct explainer *x, struct about *b, const struct verdict *v,
+			   struct record *ret_draft)
+{
+	const struct agent *a = x->agent;
+	const struct policy *policy = agent_edition(a)->policy;
+	const struct generation *gen = NULL;
+	const struct conduit *c = v->reason == REASON_ESSENTIAL ? NULL : conduit_of(x, b, &gen);
+	struct record d = {.decision = DECISION_ALLOWED, .reason = (uint8_t)v->reason};
+
+	/* The far end's host has the last word, and is asked at the next packet. */
+	if (c && (c->verdict == LIVE_ASK || c->vouched == LIVE_ASK))
+		return -ENOENT;
+	if (local_end(x, b)->ambiguous || !is_news(x, b))
+		return -ENOENT;
+	b->mark = c ? c->number : 0;
+	d.conduit = b->mark;
+	d.rule = v->rule >= 0 ? policy->rules[v->rule].name : rule_of(gen, c);
+	draft_common(x, b, party_identity(a, gen, c, true), party_identity(a, gen, c, false), &d);
+	d.assurance = assurance_of(b, c, &d);
+	*ret_draft = d;
+	return 0;
 }
 
 /*
@@ -523,7 +572,7 @@ static int explain(struct explainer *x, const struct logged *l, const enum reaso
 		d.reason = REASON_NO_IDENTITY;
 	if (asked && nobody_was_asked(l)) {
 		if (v.decision == DECISION_ALLOWED)
-			return -ENOENT;
+			return explain_unasked(x, &b, &v, ret_draft);
 		d.reason = (uint8_t)v.reason;
 	}
 	d.conduit = c ? c->number : 0;
@@ -602,6 +651,30 @@ static void about_flow(struct explainer *x, const struct ct_flow *f, struct abou
 	b->loopback = b->from_here && b->to_here;
 }
 
+/*
+ * Most flows without a mark are such as would be denied, of which the log tells. Of those that
+ * policy lets pass it tells one in ten seconds for each far service, whoever they are.
+ */
+static int explain_unmarked(struct explainer *x, const struct ct_flow *f, struct record *ret_draft)
+{
+	const struct generation *gen = NULL;
+	const struct known_end *local;
+	struct verdict v;
+	struct about b;
+
+	if (f->mark != 0 || !x->agent->enforcing || x->agent->mode != MODE_OBSERVE)
+		return -ENOENT;
+	about_flow(x, f, &b);
+	ends_find(x, &b, NULL);
+	local = local_end(x, &b);
+	/* Before the oracle, which looks at every rule. */
+	if (!local->end.has_socket || (local->identity >= 0 && !conduit_of(x, &b, &gen)))
+		return -ENOENT;
+	if (ask_oracle(x, &b, &v) < 0 || v.decision != DECISION_ALLOWED)
+		return -ENOENT;
+	return explain_unasked(x, &b, &v, ret_draft);
+}
+
 int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *ret_draft)
 {
 	bool unclaimed = f->mark >= MARK_UNCLAIMED_MIN && f->mark <= MARK_UNCLAIMED_MAX;
@@ -610,9 +683,9 @@ int explain_flow(struct explainer *x, const struct ct_flow *f, struct record *re
 	struct record d = {.decision = DECISION_ALLOWED};
 	struct about b;
 
-	/* Mark 0: passed because the mode observes, and the log tells of it. Others are pending. */
+	/* Mark 0: passed because the mode observes. Others are pending. */
 	if (!c && !unclaimed)
-		return -ENOENT;
+		return explain_unmarked(x, f, ret_draft);
 	about_flow(x, f, &b);
 	ends_find(x, &b, NULL);
 	if (c)

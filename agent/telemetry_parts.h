@@ -19,11 +19,16 @@ struct known_end {
 	bool ambiguous, has_uid;
 };
 
+/* Flows that passed unasked and were told of, by a hash of their ends. */
+#define UNASKED_MAX 64
+
 struct explainer {
 	struct agent *agent;
 	struct owner *owner;
 	struct known_end from, to;
 	struct attested_texts texts;
+	uint64_t unasked[UNASKED_MAX];
+	size_t unasked_next;
 };
 
 /* What a message is about, turned so that `from` opened the flow. */
