@@ -3,9 +3,10 @@
  * Where the controller is, when its URL has a name: the essential that lets
  * bailiwick-courier.service, and no other unit, reach it (R45). config_essentials.c opens its port
  * to that unit at every address, so that a host which cannot look the name up is not cut off; here
- * that becomes the addresses that the name has, looked up by a process of its own that can do
- * nothing else, because a resolver that hangs must not stop the heartbeat. The last answer stays
- * until there is another, restarts included.
+ * that becomes the addresses that the name has, looked up by a process of its own, without a
+ * capability and under a filter, because a resolver that hangs must not stop the heartbeat, and one
+ * that was taken over must not run the table. The last answer stays until there is another,
+ * restarts included.
  *
  * The courier is not asked: it would open its own way out.
  */

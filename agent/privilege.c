@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 static const struct {
 	unsigned cap;
@@ -38,8 +39,11 @@ static bool holds_only_needed(void)
 
 int privilege_keep(struct err *err)
 {
+	const struct rlimit none = {0};
 	bool may_chown;
 
+	/* A core would hold the node's key. */
+	(void)setrlimit(RLIMIT_CORE, &none);
 	capng_get_caps_process();
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
 		if (!capng_have_capability(CAPNG_EFFECTIVE, needed[i].cap))

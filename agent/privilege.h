@@ -10,7 +10,8 @@
 
 /*
  * Keeps CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and, where the kernel watches cgroups by
- * fanotify, nothing more: inotify is used instead. -EPERM names a capability that is missing.
+ * fanotify, nothing more: inotify is used instead. -EPERM names a capability that is missing. No
+ * core dumps.
  */
 int privilege_keep(struct err *err);
 

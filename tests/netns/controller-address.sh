@@ -47,6 +47,7 @@ refused "the address of before is closed" pay-1 bailiwick-courier.service "$CTL"
 helper=$(pgrep -P "${PID[agent-pay-1]}")
 like "the process that looks up holds no capability" "$(cat "/proc/$helper/status")" \
 	'CapEff:[[:space:]]0000000000000000'
+like "and is under a filter of its own" "$(cat "/proc/$helper/status")" 'Seccomp:[[:space:]]2'
 kill -KILL "$helper"
 pause 1.2
 check "without it the address stays" opened

@@ -18,10 +18,12 @@ start agent-pay-1 pay-1 bailiwickd.service setpriv --reuid $AGENT --regid $AGENT
 	--inh-caps=$capabilities --ambient-caps=$capabilities --bounding-set=$capabilities \
 	--no-new-privs bailiwickd --config "$WORK/pay-1/agent.yaml" --foreground
 wait_for 10 agent_ready pay-1 || fail "it starts" "$(said agent-pay-1)"
-status=$(cat "/proc/$(cat "$WORK/pay-1/run/bailiwickd.pid")/status")
+proc=/proc/$(cat "$WORK/pay-1/run/bailiwickd.pid")
+status=$(cat "$proc/status")
 like "it is not root" "$status" "Uid:.$AGENT.$AGENT.$AGENT.$AGENT"
 like "it has three capabilities" "$status" 'CapEff:.0000000000081004'
 like "and a filter" "$status" 'Seccomp:.2'
+like "no core of it has the node's key" "$(cat "$proc/limits")" 'Max core file size  *0  *0 '
 
 traffic=$(readlink -f "$(type -P traffic)")
 {
