@@ -72,6 +72,8 @@ int core_head(struct core *c, const char *node, const char **ret, size_t *ret_le
 	      uint64_t *ret_sequence, struct err *err);
 /* Sequence alone, cheaply: what a long poll compares with. 0 when there is none. */
 uint64_t core_head_sequence(struct core *c, const char *node);
+/* Its next head is one for which agents do not wait for their turn (a quarantine). */
+bool core_head_urgent(const struct core *c, const char *node);
 /* Caller frees. */
 int core_manifest(struct core *c, uint64_t revision, char **ret, size_t *ret_len, struct err *err);
 /* Policy blobs, and views of this node only (a view says who runs where): else -ENOENT. */

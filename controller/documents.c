@@ -45,6 +45,14 @@ uint64_t core_head_sequence(struct core *c, const char *node)
 	return at != VIEWS_NONE ? head_sequence(c, at) : 0;
 }
 
+bool core_head_urgent(const struct core *c, const char *node)
+{
+	uint32_t at = c->lost ? VIEWS_NONE : views_find_node(c->views, node);
+	const struct node_record *n = at < c->node_count ? c->nodes[at] : NULL;
+
+	return n && n->head.pending && n->head.next_urgent;
+}
+
 struct taken {
 	char *bytes;
 	size_t len;

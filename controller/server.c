@@ -9,6 +9,7 @@
 #include "controller/exchange.h"
 #include "controller/setup.h"
 #include "controller/tls.h"
+#include "controller/woken.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,61 +40,57 @@ int64_t server_seconds(void)
 
 /* ---- waking ---- */
 
-/*
- * After a change of policy thousands of polls are answered, and each answer is a signature. In one
- * go nobody else would be heard for seconds; so a few at a time, and the loop goes round between.
- */
-static void resume_some(struct server *s, size_t max)
+static void resume(void *user, struct waiter *w)
 {
-	for (; s->woken_first != NULL && max > 0; max--) {
-		struct waiter *w = s->woken_first;
-		struct exchange *x = exchange_of_waiter(w);
+	struct exchange *x = exchange_of_waiter(w);
 
-		s->woken_first = w->slot_next;
-		*w = (struct waiter){0};
-		x->state = EXCHANGE_WOKEN;
-		x->conn->due_s = server_seconds() + SERVER_ANSWER_S;
-		MHD_resume_connection(x->connection);
-	}
-	if (s->woken_first == NULL)
-		s->woken_last = NULL;
+	(void)user;
+	x->state = EXCHANGE_WOKEN;
+	x->conn->due_s = server_seconds() + SERVER_ANSWER_S;
+	MHD_resume_connection(x->connection);
 }
 
-static int on_soon(sd_event_source *source, void *user)
+static bool is_urgent(void *user, const struct waiter *w)
+{
+	const struct server *s = user;
+	const struct peer *peer = exchange_of_waiter((struct waiter *)(uintptr_t)w)->conn->peer;
+
+	return peer != NULL && core_head_urgent(s->core, peer->name);
+}
+
+static void after_slice(void *user)
 {
 	struct server *s = user;
 
-	(void)source;
-	resume_some(s, RESUMED_AT_ONCE);
 	(void)MHD_run(s->main.daemon);
 	/* What libmicrohttpd has not finished its timer will. */
 	(void)sd_event_source_set_time_relative(s->main.timer, 0);
 	(void)sd_event_source_set_enabled(s->main.timer, SD_EVENT_ONESHOT);
-	if (s->woken_first != NULL)
-		(void)sd_event_source_set_enabled(s->soon, SD_EVENT_ONESHOT);
-	return 0;
 }
+
+static const struct woken_ops woken_ops = {
+	.resume = resume,
+	.urgent = is_urgent,
+	.ran = after_slice,
+};
 
 /* It is suspended: its connection cannot end before it is resumed. */
 static void on_waiter(void *user, struct waiter *w)
 {
 	struct server *s = user;
 
-	w->slot_next = NULL;
-	if (s->woken_last != NULL)
-		s->woken_last->slot_next = w;
-	else
-		s->woken_first = w;
-	s->woken_last = w;
-	(void)sd_event_source_set_enabled(s->soon, SD_EVENT_ONESHOT);
+	woken_add(s->woken, w);
 }
 
 static void on_head_changed(void *user, const char *node)
 {
 	struct server *s = user;
 
-	if (s->polls != NULL)
-		s->counters.polls_woken += polls_wake(s->polls, node);
+	if (s->polls == NULL || s->core == NULL)
+		return; /* it is being opened: nobody waits yet */
+	s->counters.polls_woken += polls_wake(s->polls, node);
+	if (core_head_urgent(s->core, node))
+		woken_sort(s->woken);
 }
 
 /* ---- once a second ---- */
@@ -304,9 +301,7 @@ static int open_loop(struct server *s, struct err *err)
 		r = sd_event_add_time_relative(s->loop, &s->tick, CLOCK_MONOTONIC, TICK_US, 1000,
 					       on_tick, s);
 	if (r >= 0)
-		r = sd_event_add_defer(s->loop, &s->soon, on_soon, s);
-	if (r >= 0)
-		r = sd_event_source_set_enabled(s->soon, SD_EVENT_OFF);
+		r = woken_new(s->loop, &woken_ops, s, RESUMED_AT_ONCE, &s->woken);
 	return r < 0 ? err_set(err, -r, "event loop: %s", strerror(-r)) : 0;
 }
 
@@ -377,7 +372,7 @@ void server_free(struct server *s)
 	if (s->main.daemon != NULL) {
 		polls_wake_all(s->polls);
 		server_export_drop(s);
-		resume_some(s, SIZE_MAX);
+		woken_drain(s->woken);
 		(void)MHD_run(s->main.daemon);
 	}
 	listener_close(&s->main);
@@ -394,7 +389,7 @@ void server_free(struct server *s)
 	for (size_t i = 0; i < s->name_count; i++)
 		free(s->names[i]);
 	sd_event_source_disable_unref(s->tick);
-	sd_event_source_disable_unref(s->soon);
+	woken_free(s->woken);
 	sd_event_unref(s->loop);
 	closep(&s->lock_fd);
 	free(s);

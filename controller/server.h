@@ -105,6 +105,7 @@ struct listener {
 };
 
 struct shared_answers;
+struct woken;
 struct export_run;
 struct exchange;
 
@@ -115,8 +116,9 @@ struct server {
 	struct ca *ca;
 	struct stack_st_X509 *node_roots; /* NULL: none but our own */
 	struct listener main, admin;
-	sd_event_source *tick, *soon;
+	sd_event_source *tick;
 	struct polls *polls;
+	struct woken *woken; /* polls to be answered */
 	struct strikes *tokens;
 	struct conn *conns;
 	struct map *by_address; /* strikes_key() of a client -> its connections, as a number */
@@ -130,8 +132,7 @@ struct server {
 	char url[HTTP_HOST_MAX + 32];
 	char pin[SHA256_HEX_LEN];
 	struct mono started;
-	int64_t store_failed_s;                  /* monotonic; 0: never */
-	struct waiter *woken_first, *woken_last; /* by slot_next: to be resumed */
+	int64_t store_failed_s; /* monotonic; 0: never */
 	uint64_t ticks, trimmed;
 	int lock_fd; /* one server for a data directory */
 	bool stopping;

@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "controller/exchange.h"
+#include "controller/woken.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ static void resume(struct server *s, struct export_run *run)
 	x->state = EXCHANGE_WOKEN;
 	x->conn->due_s = server_seconds() + SERVER_ANSWER_S;
 	MHD_resume_connection(x->connection);
-	(void)sd_event_source_set_enabled(s->soon, SD_EVENT_ONESHOT);
+	woken_soon(s->woken);
 }
 
 static int on_slice(sd_event_source *source, void *user)

@@ -134,6 +134,51 @@ TEST(a_quarantine_survives_a_kill_and_ends_by_release)
 	core_teardown(&f);
 }
 
+/* Then a new policy is urgent for nobody. */
+static void place_many(struct core_fixture *f)
+{
+	char node[16], address[24];
+
+	for (int i = 0; i <= URGENT_NODES_MAX; i++) {
+		(void)snprintf(node, sizeof(node), "m%d", i);
+		(void)snprintf(address, sizeof(address), "10.1.0.%d", i + 1);
+		CHECK_OK(core_put(f, "ops/lone", node, address), &f->err);
+		(void)core_sequence_of(f, node);
+	}
+	core_clock_add(1000);
+}
+
+TEST(while_a_policy_goes_out_a_quarantine_is_urgent_for_those_it_concerns)
+{
+	struct core_fixture f;
+	struct head h;
+
+	core_setup_published(&f);
+	place_all(&f);
+	place_many(&f);
+	CHECK(!core_head_urgent(f.core, "n1"));
+	CHECK_OK(core_publish_next(&f, 2, core_policy), &f.err);
+	CHECK(!core_head_urgent(f.core, "n1") && !core_head_urgent(f.core, "m7"));
+	(void)core_sequence_of(&f, "m1");
+	CHECK_OK(quarantine(&f, "prod/web", NULL), &f.err);
+	CHECK(core_head_urgent(f.core, "n1") && core_head_urgent(f.core, "n2"));
+	CHECK(!core_head_urgent(f.core, "n4") && !core_head_urgent(f.core, "m7"));
+	CHECK(!core_head_urgent(f.core, "nobody"));
+	/* Both at once, whatever was promised first. */
+	core_head_of(&f, "n1", &h);
+	CHECK_UINT(h.stable.revision, 2);
+	CHECK_UINT(h.overlay.quarantined_count, 1);
+	CHECK(h.urgent);
+	head_done(&h);
+	CHECK(!core_head_urgent(f.core, "n1"));
+	core_head_of(&f, "m7", &h);
+	CHECK_UINT(h.stable.revision, 2);
+	CHECK_UINT(h.overlay.quarantined_count, 0);
+	CHECK(!h.urgent);
+	head_done(&h);
+	core_teardown(&f);
+}
+
 TEST(orders_with_unknown_names_are_refused_with_a_suggestion)
 {
 	struct core_fixture f;
