@@ -77,7 +77,7 @@ void spare_free(struct spare *s)
 
 static void flatten(char ret[SPARE_NAME_MAX], const char *name, char from, char to)
 {
-	(void)snprintf(ret, SPARE_NAME_MAX, "%.150s", name);
+	(void)snprintf(ret, SPARE_NAME_MAX, "%.*s", SPARE_NAME_MAX - 1, name);
 	for (char *p = ret; *p; p++)
 		if (*p == from)
 			*p = to;
@@ -93,6 +93,12 @@ static int header_of(const void *bytes, size_t len, char ret[HEADER_LEN])
 	hex_format(digest, sizeof(digest), ret);
 	ret[HEADER_LEN - 1] = '\n';
 	return 0;
+}
+
+/* One that would not come back from its flat form as it was has no copy. */
+static bool is_keepable(const char *name)
+{
+	return strlen(name) < SPARE_NAME_MAX && !strchr(name, SLASH);
 }
 
 /* What is closed says nothing else after a reboot: it has a copy on the disk, too. */
@@ -114,6 +120,33 @@ void spare_remove(struct spare *s, const char *name)
 	flatten(flat, name, '/', SLASH);
 	for (size_t i = 0; s && i < PLACES; i++)
 		remove_at(s->fds[i], flat);
+}
+
+static void remove_below_at(int fd, const char *flat)
+{
+	CLEANUP(closep)
+	int dir_fd = fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+	const struct dirent *e;
+
+	if (!d)
+		return;
+	dir_fd = -1;
+	while ((e = readdir(d))) {
+		if (str_starts(e->d_name, flat))
+			remove_at(fd, e->d_name);
+	}
+	(void)closedir(d);
+}
+
+void spare_remove_below(struct spare *s, const char *directory)
+{
+	char below[SPARE_NAME_MAX], flat[SPARE_NAME_MAX];
+
+	(void)snprintf(below, sizeof(below), "%s/", directory);
+	flatten(flat, below, '/', SLASH);
+	for (size_t i = 0; s && i < PLACES; i++)
+		remove_below_at(s->fds[i], flat);
 }
 
 static int write_at(int fd, const char *flat, const void *bytes, size_t len)
@@ -147,6 +180,8 @@ int spare_write(struct spare *s, const char *name, const void *bytes, size_t len
 	char flat[SPARE_NAME_MAX];
 	int r = 0;
 
+	if (!is_keepable(name))
+		return 0;
 	flatten(flat, name, '/', SLASH);
 	for (size_t i = 0; s && i < PLACES && r >= 0; i++)
 		if (s->fds[i] >= 0 && (i == PLACE_RUN || is_twice(flat)))
@@ -179,6 +214,8 @@ int spare_read(struct spare *s, const char *name, size_t max, char **ret_text, s
 	char flat[SPARE_NAME_MAX];
 	int r = -ENOENT;
 
+	if (!is_keepable(name))
+		return r;
 	flatten(flat, name, '/', SLASH);
 	for (size_t i = 0; s && i < PLACES && r == -ENOENT; i++)
 		r = read_at(s->fds[i], flat, max, ret_text, ret_len);
@@ -279,6 +316,19 @@ static int mend_copies(const struct mending *m, const char *name, const char *te
 	return r;
 }
 
+/* Those that a name goes through, where they are lost or something else is there. */
+static void make_directories(int dir_fd, const char *name)
+{
+	char path[SPARE_NAME_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s", name);
+	for (char *p = strchr(path, '/'); p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		(void)spare_directory(dir_fd, path, NULL);
+		*p = '/';
+	}
+}
+
 static int mend(const struct mending *m, const char *name)
 {
 	CLEANUP(freep) char *text = NULL;
@@ -300,6 +350,7 @@ static int mend(const struct mending *m, const char *name)
 		return r;
 	if (r >= 0)
 		(void)err_set(&cause, EBADMSG, "it is not what was written last");
+	make_directories(m->state_fd, name);
 	r = replace(m->state_fd, name, text, len, &err);
 	if (r == -ENOMEM)
 		return r;

@@ -30,13 +30,16 @@ int spare_open(int run_fd, int state_fd, struct spare **ret, struct err *err);
 void spare_free(struct spare *s);
 
 /*
- * Names are those below state_dir, "documents/known.json". s may be NULL in all of these. Where
- * they return a result, -ENOMEM is the only failure but those that are named.
+ * Names are those below state_dir, "documents/known.json"; one of 160 bytes or with '%' in it gets
+ * no copy. s may be NULL in all of these. Where they return a result, -ENOMEM is the only failure
+ * but those that are named.
  */
 int spare_write(struct spare *s, const char *name, const void *bytes, size_t len, struct err *err);
 /* -ENOENT when there is no whole copy; NUL added, *ret_text is the caller's. */
 int spare_read(struct spare *s, const char *name, size_t max, char **ret_text, size_t *ret_len);
 void spare_remove(struct spare *s, const char *name);
+/* All copies of what is in this directory below state_dir. */
+void spare_remove_below(struct spare *s, const char *directory);
 /* The copy, else the file below dir_fd called `file`, which is copied then. */
 int spare_or_file(struct spare *s, const char *name, int dir_fd, const char *file, size_t max,
 		  char **ret_text, size_t *ret_len, struct err *err);

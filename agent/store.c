@@ -27,6 +27,7 @@
 #define STORE_MODE_DIR   0700
 #define STORE_MODE_FILE  0600
 #define STATE_FILE       "state.json"
+#define POLICY_PATH_MAX  160 /* policy/REVISION/NAME */
 
 struct store {
 	int state_fd, run_fd;
@@ -416,6 +417,12 @@ static int write_policy_files(struct store *s, int fd, const struct store_policy
 	return write_json(s, fd, "meta", meta, err);
 }
 
+static void policy_path(uint64_t revision, const char *file, char ret[POLICY_PATH_MAX])
+{
+	(void)snprintf(ret, POLICY_PATH_MAX, "policy/%" PRIu64 "%s%s", revision, file ? "/" : "",
+		       file ? file : "");
+}
+
 /* A name in a directory is lost with the power until that very directory is on disk. */
 static int sync_directory(int dir_fd, const char *name)
 {
@@ -425,14 +432,16 @@ static int sync_directory(int dir_fd, const char *name)
 }
 
 /* Into a directory of its own that gets its name last, so that a half-written one is never read. */
-int store_policy_write(struct store *s, const struct store_policy *p, struct err *err)
+static int write_policy(struct store *s, const struct store_policy *p, struct err *err)
 {
 	CLEANUP(closep) int fd = -1;
-	char name[64], final_name[64];
+	char name[64], final_name[POLICY_PATH_MAX];
 	int r;
 
 	(void)snprintf(name, sizeof(name), "policy/.new-%" PRIu64, p->revision);
-	(void)snprintf(final_name, sizeof(final_name), "policy/%" PRIu64, p->revision);
+	policy_path(p->revision, NULL, final_name);
+	/* Copies come last: what was never in force must not come back from them. */
+	spare_remove_below(s->spare, final_name);
 	(void)tree_remove(s->state_fd, name, NULL);
 	if (mkdirat(s->state_fd, name, STORE_MODE_DIR) < 0)
 		return err_set(err, errno, "cannot keep the policy: %s", strerror(errno));
@@ -452,7 +461,29 @@ int store_policy_write(struct store *s, const struct store_policy *p, struct err
 	return r;
 }
 
-static int read_policy_files(int fd, const json_t *names, struct store_policy *p, struct err *err)
+int store_policy_write(struct store *s, const struct store_policy *p, struct err *err)
+{
+	struct store_policy back = {0};
+	int r = write_policy(s, p, err);
+
+	/* Whole, and from now on there are copies. */
+	if (r >= 0)
+		r = store_policy_read(s, p->revision, &back, err);
+	store_policy_done(&back);
+	return r;
+}
+
+static int read_policy_file(struct store *s, uint64_t revision, const char *name, size_t max,
+			    char **ret_text, size_t *ret_len, struct err *err)
+{
+	char path[POLICY_PATH_MAX];
+
+	policy_path(revision, name, path);
+	return read_kept(s, path, max, ret_text, ret_len, err);
+}
+
+static int read_policy_files(struct store *s, const json_t *names, struct store_policy *p,
+			     struct err *err)
 {
 	size_t n = json_array_size(names);
 
@@ -468,7 +499,7 @@ static int read_policy_files(int fd, const json_t *names, struct store_policy *p
 
 		if (!name || !file_name_ok(name))
 			return err_set(err, EBADMSG, "the stored policy names a strange file");
-		r = file_read(fd, name, POLICY_TEXT_MAX, &f->text, &f->len, err);
+		r = read_policy_file(s, p->revision, name, POLICY_TEXT_MAX, &f->text, &f->len, err);
 		if (r < 0)
 			return r;
 		f->name = mem_strdup(name);
@@ -479,23 +510,24 @@ static int read_policy_files(int fd, const json_t *names, struct store_policy *p
 	return 0;
 }
 
-static int read_policy_meta(int fd, struct store_policy *p, json_t **ret_names, struct err *err)
+static int read_policy_meta(struct store *s, uint64_t revision, struct store_policy *p,
+			    json_t **ret_names, struct err *err)
 {
 	CLEANUP(freep) char *text = NULL;
 	CLEANUP(json_decrefp) json_t *json = NULL;
 	struct json_object o;
-	const char *who, *reason, *when;
+	const char *who, *reason, *when, *digest;
 	size_t len;
 	int r;
 
-	r = file_read(fd, "meta", STATE_TEXT_MAX, &text, &len, err);
+	r = read_policy_file(s, revision, "meta", STATE_TEXT_MAX, &text, &len, err);
 	if (r >= 0)
 		r = json_parse_strict(text, len, "meta", &json, err);
 	if (r < 0)
 		return r;
 	json_object_begin(&o, json, "meta", "", err);
 	p->revision = (uint64_t)json_take_int(&o, "revision", 1, INT64_MAX);
-	(void)json_take_string(&o, "digest", 64);
+	digest = json_take_string(&o, "digest", 64);
 	who = json_take_string(&o, "who", sizeof(p->who) - 1);
 	reason = json_take_string(&o, "reason", sizeof(p->reason) - 1);
 	when = json_take_string(&o, "when", RFC3339_TEXT_MAX);
@@ -503,31 +535,42 @@ static int read_policy_meta(int fd, struct store_policy *p, json_t **ret_names, 
 	r = json_finish(&o);
 	if (r < 0)
 		return r;
+	(void)snprintf(p->digest, sizeof(p->digest), "%s", digest);
 	(void)snprintf(p->who, sizeof(p->who), "%s", who);
 	(void)snprintf(p->reason, sizeof(p->reason), "%s", reason);
 	return rfc3339_parse(when, &p->when) < 0 ? err_set(err, EBADMSG, "meta: bad time") : 0;
 }
 
+static int check_policy_digest(struct store_policy *p, struct err *err)
+{
+	char written[sizeof(p->digest)];
+
+	(void)snprintf(written, sizeof(written), "%s", p->digest);
+	store_policy_digest(p);
+	if (!p->digest[0])
+		return err_set(err, ENOMEM, "out of memory");
+	if (!str_eq(p->digest, written))
+		return err_set(err, EBADMSG, "a file of it is not what was applied");
+	return 0;
+}
+
 int store_policy_read(struct store *s, uint64_t revision, struct store_policy *ret, struct err *err)
 {
-	CLEANUP(closep) int fd = -1;
 	CLEANUP(json_decrefp) json_t *names = NULL;
 	struct store_policy p = {0};
-	char name[64];
 	int r;
 
-	(void)snprintf(name, sizeof(name), "policy/%" PRIu64, revision);
-	fd = openat(s->state_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return err_set(err, errno, "revision %" PRIu64 ": %s", revision, strerror(errno));
-	r = read_policy_meta(fd, &p, &names, err);
+	r = read_policy_meta(s, revision, &p, &names, err);
+	if (r >= 0 && p.revision != revision)
+		r = err_set(err, EBADMSG, "it says of itself to be %" PRIu64, p.revision);
 	if (r >= 0)
-		r = read_policy_files(fd, names, &p, err);
+		r = read_policy_files(s, names, &p, err);
+	if (r >= 0)
+		r = check_policy_digest(&p, err);
 	if (r < 0) {
 		store_policy_done(&p);
 		return err_prefix(err, r, "stored policy, revision %" PRIu64, revision);
 	}
-	store_policy_digest(&p);
 	*ret = p;
 	return 0;
 }
@@ -565,11 +608,12 @@ void store_policy_prune(struct store *s, uint64_t keep_a, uint64_t keep_b)
 	size_t n = store_policy_revisions(s, revisions, ARRAY_LEN(revisions));
 
 	for (size_t i = STORE_GENERATIONS_KEPT; i < n; i++) {
-		char name[64];
+		char name[POLICY_PATH_MAX];
 
 		if (revisions[i] == keep_a || revisions[i] == keep_b)
 			continue;
-		(void)snprintf(name, sizeof(name), "policy/%" PRIu64, revisions[i]);
+		policy_path(revisions[i], NULL, name);
+		spare_remove_below(s->spare, name);
 		(void)tree_remove(s->state_fd, name, NULL);
 	}
 }

@@ -229,6 +229,41 @@ TEST(a_path_that_is_too_long_for_another_name_stays_where_it_is)
 	check_file(AT_FDCWD, path, "good");
 }
 
+/* A copy's name is flat: one that came back as another file's would be written over that. */
+TEST(a_name_that_would_come_back_as_another_gets_no_copy)
+{
+	char longest[200];
+	struct disks d;
+
+	disks_open(&d);
+	memset(longest, 'n', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	CHECK_OK(spare_write(d.spare, "policy/7/..%..%view.json", "bad", 3, NULL), NULL);
+	CHECK_OK(spare_write(d.spare, longest, "bad", 3, NULL), NULL);
+	check_copy(&d, "policy/7/..%..%view.json", NULL);
+	check_copy(&d, longest, NULL);
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
+	CHECK_INT(d.told, 0);
+	disks_close(&d);
+}
+
+TEST(a_directory_that_is_lost_is_made_for_its_files)
+{
+	struct disks d;
+
+	disks_open(&d);
+	CHECK_OK(spare_write(d.spare, "policy/7/a.yaml", "a", 1, NULL), NULL);
+	CHECK_OK(spare_write(d.spare, "policy/70/a.yaml", "b", 1, NULL), NULL);
+	put(d.state, "policy", "no directory");
+	CHECK_OK(spare_mend(d.spare, d.state, told, &d, NULL), NULL);
+	check_file(d.state, "policy/7/a.yaml", "a");
+	check_file(d.state, "policy.damaged", "no directory");
+	spare_remove_below(d.spare, "policy/7");
+	check_copy(&d, "policy/7/a.yaml", NULL);
+	check_copy(&d, "policy/70/a.yaml", "b");
+	disks_close(&d);
+}
+
 TEST(without_a_place_there_are_no_copies)
 {
 	struct disks d;

@@ -94,6 +94,89 @@ TEST(store_keeps_the_newest_and_those_in_use)
 	}
 }
 
+static void no_word(void *user, const char *text)
+{
+	size_t *told = user;
+
+	(void)text;
+	++*told;
+}
+
+static void spoil(const char *name, const char *text)
+{
+	CLEANUP(freep) char *path = mem_printf("%s/%s", test_dir(), name);
+
+	CHECK_INT(file_write_durable(AT_FDCWD, path, text, strlen(text), 0600, NULL), 0);
+}
+
+static void lose(const char *name)
+{
+	CLEANUP(freep) char *path = mem_printf("%s/%s", test_dir(), name);
+
+	CHECK_INT(tree_remove(AT_FDCWD, path, NULL), 0);
+}
+
+/* A file that is a policy all the same is none that was applied. */
+TEST(store_knows_a_policy_that_is_not_what_was_written)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_policy p = {0};
+	struct err err;
+
+	keep_policy(s, 7);
+	lose("run/spare");
+	spoil("state/policy/7/a.yaml", "uno\n");
+	CHECK_INT(store_policy_read(s, 7, &p, &err), -EBADMSG);
+	CHECK_CONTAINS(err.text, "not what was applied");
+	spoil("state/policy/7/a.yaml", "one\n");
+	CHECK_OK(store_policy_read(s, 7, &p, &err), &err);
+	store_policy_done(&p);
+}
+
+TEST(store_mends_a_policy_from_its_copies)
+{
+	static const char *const lost[] = {"state/policy/7/a.yaml", "state/policy/7/meta",
+					   "state/policy/7", "state/policy"};
+	struct store_policy p = {0};
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(lost); i++) {
+		CLEANUP(store_freep) struct store *s = fresh();
+		size_t told = 0;
+
+		keep_policy(s, 7);
+		lose(lost[i]);
+		CHECK_OK(store_mend(s, no_word, &told, &err), &err);
+		CHECK(told > 0);
+		lose("run/spare");
+		CHECK_OK(store_policy_read(s, 7, &p, &err), &err);
+		CHECK_STR(p.files[1].text, "two\n");
+		store_policy_done(&p);
+	}
+}
+
+/* What is pruned must not come back from copies, nor files of the same number's policy before. */
+TEST(store_has_no_copies_of_policies_that_are_gone)
+{
+	CLEANUP(store_freep) struct store *s = fresh();
+	struct store_file file = {text_b_yaml, text_two, 4};
+	struct store_policy one = {.revision = 5, .files = &file, .file_count = 1}, p = {0};
+	struct err err;
+	size_t told = 0;
+
+	for (uint64_t i = 1; i <= 5; i++)
+		keep_policy(s, i);
+	store_policy_prune(s, 0, 0);
+	store_policy_digest(&one);
+	CHECK_OK(store_policy_write(s, &one, &err), &err);
+	CHECK_OK(store_mend(s, no_word, &told, &err), &err);
+	CHECK_UINT(told, 0);
+	CHECK_INT(store_policy_read(s, 1, &p, &err), -ENOENT);
+	CHECK_OK(store_policy_read(s, 5, &p, &err), &err);
+	CHECK_UINT(p.file_count, 1);
+	store_policy_done(&p);
+}
+
 TEST(store_state_goes_round)
 {
 	CLEANUP(store_freep) struct store *s = fresh();
