@@ -351,7 +351,8 @@ uninstall:
 		$(DESTDIR)$(sbindir)/bailiwick-courier $(DESTDIR)$(sbindir)/bailiwick-controller
 	$(foreach d,$(DATA),$(call remove_one,$(d)))
 	@if $(RUNNING); then systemctl daemon-reload; fi
-	@echo 'left: /etc/bailiwick, /var/lib/bailiwick*; the policy in force: nft delete table inet bailiwick'
+	@echo 'left, with keys in them: /etc/bailiwick /var/lib/bailiwick* /var/cache/bailiwick-courier'
+	@echo '      /var/log/bailiwick /run/bailiwick; the policy in force: nft delete table inet bailiwick'
 
 clean:
 	rm -rf $(O)
