@@ -2,12 +2,16 @@
 #include "cli/args.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/text.h"
+#include "cli/screen.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 
 #define OPTION_NAME_MAX 64
+#define USAGE_MAX       2048
 
 struct parser {
 	struct args *args;
@@ -134,4 +138,22 @@ const char *args_next(const struct args *a, size_t option, size_t *iter)
 			return a->repeated[i].value;
 	}
 	return NULL;
+}
+
+void args_usage(FILE *f, const char *program, const char *fmt, ...)
+{
+	CLEANUP(buf_done) struct buf text = {0}, between = {0}, usage = {0};
+	va_list ap;
+
+	buf_init(&text, USAGE_MAX);
+	buf_init(&between, USAGE_MAX);
+	buf_init(&usage, USAGE_MAX);
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	buf_printf(&usage, "usage: %s ", program);
+	buf_printf(&between, "\n%*s", (int)usage.len, "");
+	if (text.r == 0 && between.r == 0)
+		put_command(&usage, text.data, usage.len, between.data);
+	(void)fprintf(f, "%s\n", usage.r == 0 ? usage.data : program);
 }

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #define ARGS_OPTIONS_MAX  20
 #define ARGS_REPEATED_MAX 1024
@@ -38,6 +39,10 @@ struct args {
 /* -EINVAL with what is wrong and what would be right. argv begins with the first word. */
 int args_parse(struct args *a, const struct option_spec *specs, size_t count, int argc, char **argv,
 	       struct err *err);
+
+/* "usage: PROGRAM ...", on as many lines as it takes. */
+void args_usage(FILE *f, const char *program, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Each value of an option with `many` in turn, NULL behind the last. *iter starts at 0. */
 const char *args_next(const struct args *a, size_t option, size_t *iter);

@@ -14,7 +14,6 @@
 
 #define VERBS_MAX  32
 #define REASON_MAX 200
-#define USAGE_MAX  512
 
 const struct verb *const verbs[] = {
 	&verb_status,   &verb_check,   &verb_plan,    &verb_apply,      &verb_confirm,
@@ -50,40 +49,10 @@ const struct verb *verb_find(const char *name)
 
 /* ---- texts about the command itself ---- */
 
-/* The length of what stays on one line: "[--for DURATION]", "--reason TEXT", "| why". */
-static size_t usage_part(const char *text)
-{
-	size_t len = 0;
-	int depth = 0;
-
-	for (; text[len] != '\0'; len++) {
-		depth += (text[len] == '[') - (text[len] == ']');
-		if (text[len] == ' ' && depth == 0 && strchr("[-|.", text[len + 1]) != NULL)
-			break;
-	}
-	return len;
-}
-
 static void print_usage_line(FILE *f, const struct verb *v)
 {
-	static const char head[] = "usage: bailiwick";
-	char text[USAGE_MAX];
-	size_t column = strlen(head), len;
-
-	(void)snprintf(text, sizeof(text), "[-C RUN_DIR] %s%s%s [-o table|json]", v->name,
-		       *v->words != '\0' ? " " : "", v->words);
-	(void)fputs(head, f);
-	for (const char *at = text; *at != '\0'; at += *at == ' ') {
-		len = usage_part(at);
-		if (column + 1 + len > SCREEN_COLUMNS) {
-			(void)fprintf(f, "\n%*s", (int)strlen(head), "");
-			column = strlen(head);
-		}
-		(void)fprintf(f, " %.*s", (int)len, at);
-		column += 1 + len;
-		at += len;
-	}
-	(void)fputc('\n', f);
+	args_usage(f, "bailiwick", "[-C RUN_DIR] %s%s%s [-o table|json]", v->name,
+		   *v->words != '\0' ? " " : "", v->words);
 }
 
 static void print_option(FILE *f, const struct option_spec *o)

@@ -255,6 +255,39 @@ size_t bytes_within(const char *text, size_t len, size_t width)
 	return i;
 }
 
+/* The length of what stays on one line: "[--for DURATION]", "--reason TEXT", "| why". */
+static size_t command_part(const char *text)
+{
+	size_t len = 0;
+	int depth = 0;
+
+	for (; text[len] != '\0'; len++) {
+		depth += (text[len] == '[') - (text[len] == ']');
+		if (text[len] == ' ' && depth == 0 && strchr("[-|.", text[len + 1]) != NULL)
+			break;
+	}
+	return len;
+}
+
+void put_command(struct buf *b, const char *text, size_t column, const char *between)
+{
+	size_t end = strcspn(between, "\n"), indent = strlen(between + end) - 1, len;
+
+	for (const char *at = text; *at != '\0'; at += *at == ' ') {
+		len = command_part(at);
+		if (at != text && column + 1 + len + end > SCREEN_COLUMNS) {
+			buf_puts(b, between);
+			column = indent;
+		} else if (at != text) {
+			buf_putc(b, ' ');
+			column++;
+		}
+		buf_add(b, at, len);
+		column += len;
+		at += len;
+	}
+}
+
 /* Where a line of at most `width` ends: at the last space, or in the middle of a longer word. */
 static size_t line_end(const char *text, size_t len, size_t width)
 {

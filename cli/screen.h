@@ -51,6 +51,11 @@ const char *microseconds_format(char buf[MICROSECONDS_TEXT_MAX], int64_t us);
 void put_count(struct buf *b, int64_t n, const char *noun);
 /* Text with control characters and bytes that are not UTF-8 as '?'. */
 void put_clean(struct buf *b, const char *text);
+/*
+ * A command, or a usage line, of which `column` columns stand there already: broken before options,
+ * as long as these are narrower than the screen. `between` ends a line and begins the next one.
+ */
+void put_command(struct buf *b, const char *text, size_t column, const char *between);
 
 /* Characters in len bytes of UTF-8: what a terminal shows of names in one script. */
 size_t width_of(const char *text, size_t len);

@@ -60,8 +60,8 @@ const struct command *command_find(const char *name)
 
 static void print_usage_line(FILE *f, const struct command *v)
 {
-	(void)fprintf(f, "usage: " PROGRAM " %s%s%s [--data DIR] [-o table|json]\n", v->name,
-		      *v->words != '\0' ? " " : "", v->words);
+	args_usage(f, PROGRAM, "%s%s%s [--data DIR] [-o table|json]", v->name,
+		   *v->words != '\0' ? " " : "", v->words);
 }
 
 static void print_option(FILE *f, const struct option_spec *o)

@@ -91,6 +91,9 @@ const struct command command_node = {
 
 /* ---- token ---- */
 
+#define PASTE_INDENT "  "
+#define PASTE_BREAK  " \\\n      "
+
 enum { OPTION_NODE, OPTION_TTL, OPTION_USES };
 static const struct option_spec token_options[] = {
 	[OPTION_NODE] = {.name = "node", .value = "NODE", .help = "whose name it gives"},
@@ -98,12 +101,15 @@ static const struct option_spec token_options[] = {
 	[OPTION_USES] = {.name = "uses", .value = "N", .help = "how often; once unless said"},
 };
 
-/* The command to paste stands alone on its line. */
+/* The command to paste stands alone on its lines, which a shell takes for one. */
 static void render_token(const json_t *result, const struct screen *s, struct buf *b)
 {
 	int64_t uses = field_int(result, "uses", 1), left = 0;
+	CLEANUP(buf_done) struct buf line = {0};
 	char text[DURATION_TEXT_MAX];
 
+	buf_init(&line, SCREEN_TEXT_MAX);
+	put_clean(&line, field_text_or(result, "command", "?"));
 	(void)field_seconds_until(result, "expires", s->now, &left);
 	buf_puts(b, "For ");
 	put_clean(b, field_text_or(result, "node", "?"));
@@ -112,10 +118,9 @@ static void render_token(const json_t *result, const struct screen *s, struct bu
 	else
 		buf_printf(b, ", %lld times, within %s:\n\n", (long long)uses,
 			   duration_format(text, left));
-	buf_puts(b, "  ");
-	put_clean(b, field_text_or(result, "command", "?"));
-	buf_puts(b,
-		 "\n\nWho has this line is taken for that node: keep it out of logs and mails.\n");
+	buf_puts(b, PASTE_INDENT);
+	put_command(b, line.r == 0 ? line.data : "?", strlen(PASTE_INDENT), PASTE_BREAK);
+	buf_puts(b, "\n\nWho has this is taken for that node: keep it out of logs and mails.\n");
 }
 
 static int run_token(struct console *c, const struct command *v, const struct args *a)
