@@ -219,6 +219,15 @@ void request_fail(struct request *q, int exit_code, const struct err *err, json_
 	send_last(q, reply);
 }
 
+void request_refuse(struct request *q, int r, const struct err *err)
+{
+	request_fail(q,
+		     r == -EINVAL  ? EXIT_USAGE
+		     : r == -EPERM ? EXIT_DENIED
+				   : EXIT_ERROR,
+		     err, NULL);
+}
+
 int request_stream(struct request *q)
 {
 	if (!q->connection)

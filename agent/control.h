@@ -43,6 +43,8 @@ struct request {
 /* Exactly one of these per request; each ends it. result is stolen. */
 void request_reply(struct request *q, int exit_code, json_t *result);
 void request_fail(struct request *q, int exit_code, const struct err *err, json_t *findings);
+/* An order that was not taken: -EINVAL for wrong words, -EPERM for what policy forbids. */
+void request_refuse(struct request *q, int r, const struct err *err);
 /* For watch: the connection stays and gets lines until the client leaves. */
 int request_stream(struct request *q);
 bool request_line(struct request *q, const json_t *line); /* false: the client is gone */

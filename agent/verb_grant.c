@@ -137,7 +137,7 @@ static void run_grant(struct request *q)
 				      request_int(q, "for_s", 0), q->who,
 				      request_string(q, "reason"), granted, q, &err);
 	if (r < 0)
-		request_fail(q, r == -EINVAL ? EXIT_USAGE : EXIT_ERROR, &err, NULL);
+		request_refuse(q, r, &err);
 }
 
 const struct verb verb_grant = {.name = "grant", .changes = true, .run = run_grant};

@@ -35,11 +35,6 @@ static void add_cut(json_t *o, const struct cut_list *cut)
 	(void)json_object_set_new(o, "cut_total", json_integer(cut ? (json_int_t)cut->count : 0));
 }
 
-static void fail(struct request *q, int r, const struct err *err)
-{
-	request_fail(q, r == -EINVAL ? EXIT_USAGE : EXIT_ERROR, err, NULL);
-}
-
 /* --- mode --------------------------------------------------------------------------------- */
 
 static void mode_done(void *user, int r, const struct err *err, const struct cut_list *cut)
@@ -76,7 +71,7 @@ static void run_mode(struct request *q)
 	if (r >= 0)
 		r = agent_mode_set(a, mode, seconds, request_bool(q, "force"), mode_done, q, &err);
 	if (r < 0)
-		fail(q, r, &err);
+		request_refuse(q, r, &err);
 }
 
 const struct verb verb_mode = {.name = "mode", .changes = true, .run = run_mode};
@@ -145,7 +140,7 @@ static void run_revoke(struct request *q)
 	if (r >= 0)
 		r = overlay_revoke(q->agent, kind, name, seconds, reason, overlay_done_cb, q, &err);
 	if (r < 0)
-		fail(q, r, &err);
+		request_refuse(q, r, &err);
 }
 
 const struct verb verb_revoke = {.name = "revoke", .changes = true, .run = run_revoke};
@@ -162,7 +157,7 @@ static void run_quarantine(struct request *q)
 		r = overlay_quarantine(q->agent, identity, request_string(q, "keep"), reason,
 				       overlay_done_cb, q, &err);
 	if (r < 0)
-		fail(q, r, &err);
+		request_refuse(q, r, &err);
 }
 
 const struct verb verb_quarantine = {.name = "quarantine", .changes = true, .run = run_quarantine};
@@ -178,7 +173,7 @@ static void run_release(struct request *q)
 	if (r >= 0)
 		r = overlay_release(q->agent, kind, name, overlay_done_cb, q, &err);
 	if (r < 0)
-		fail(q, r, &err);
+		request_refuse(q, r, &err);
 }
 
 const struct verb verb_release = {.name = "release", .changes = true, .run = run_release};

@@ -24,6 +24,7 @@ struct api {
 	char *url, *data_dir;
 	struct buf reply;
 	char error[CURL_ERROR_SIZE];
+	long status;
 };
 
 static int read_line(const char *dir, const char *name, char **ret, struct err *err)
@@ -212,7 +213,6 @@ static int exchange(struct api *a, const char *path, json_t **ret, struct err *e
 	CLEANUP(freep) char *url = mem_printf("%s%s", a->url, path);
 	json_t *reply = NULL;
 	CURLcode code;
-	long status = 0;
 	int r;
 
 	if (url == NULL || curl_easy_setopt(a->curl, CURLOPT_URL, url) != CURLE_OK)
@@ -220,20 +220,27 @@ static int exchange(struct api *a, const char *path, json_t **ret, struct err *e
 	buf_done(&a->reply);
 	buf_init(&a->reply, API_REPLY_MAX);
 	a->error[0] = '\0';
+	a->status = 0;
 	code = curl_easy_perform(a->curl);
 	if (code != CURLE_OK)
 		return no_answer(a, code, err);
-	(void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &a->status);
 	r = json_parse_strict(a->reply.data != NULL ? a->reply.data : "", a->reply.len, "answer",
 			      &reply, err);
-	if (status != 200) {
-		r = refused(status, r < 0 ? NULL : reply, err);
+	if (a->status != 200) {
+		r = refused(a->status, r < 0 ? NULL : reply, err);
 		json_decref(reply);
 		return r;
 	}
-	if (r >= 0)
-		*ret = reply;
-	return r;
+	if (r < 0)
+		return -EPROTO;
+	*ret = reply;
+	return 0;
+}
+
+long api_status(const struct api *api)
+{
+	return api == NULL ? 0 : api->status;
 }
 
 int api_send(struct api *a, const char *path, const void *body, size_t len, const char *type,

@@ -31,6 +31,8 @@ void api_freep(struct api **a);
  */
 int api_send(struct api *a, const char *path, const void *body, size_t len, const char *type,
 	     json_t **ret, struct err *err);
+/* HTTP status of the last answer; 0 when there was none, or nothing was asked (api NULL). */
+long api_status(const struct api *api);
 int api_get(struct api *a, const char *path, json_t **ret, struct err *err);
 /* Borrows body; NULL is an empty object. */
 int api_post(struct api *a, const char *path, const json_t *body, json_t **ret, struct err *err);

@@ -123,6 +123,17 @@ int command_usage(struct console *c, const struct command *v, const char *fmt, .
 	return EXIT_IS_USAGE;
 }
 
+int command_refused(struct console *c, const struct command *v, const struct api *api,
+		    const struct err *err)
+{
+	long status = api_status(api);
+
+	(void)command_fail(c, v, "%s", err->text);
+	if (status == 403)
+		return EXIT_IS_DENIED;
+	return status == 400 ? EXIT_IS_USAGE : EXIT_IS_ERROR;
+}
+
 /* ---- results ---- */
 
 static int print_json(struct console *c, const json_t *result)
@@ -168,7 +179,7 @@ int command_ask(struct console *c, const struct command *v, const char *method, 
 		r = api_post(api, path, take_body, &result, &err);
 	json_decref(take_body);
 	if (r < 0)
-		return command_fail(c, v, "%s", err.text);
+		return command_refused(c, v, api, &err);
 	return command_print(c, v, result);
 }
 

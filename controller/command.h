@@ -16,9 +16,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { EXIT_IS_OK = 0, EXIT_IS_ERROR = 1, EXIT_IS_USAGE = 2 };
+enum { EXIT_IS_OK = 0, EXIT_IS_ERROR = 1, EXIT_IS_USAGE = 2, EXIT_IS_DENIED = 3 };
 
 #define DATA_DIR_DEFAULT "/var/lib/bailiwick-controller"
+
+struct api;
 
 struct console {
 	const char *data_dir;
@@ -58,6 +60,12 @@ int command_fail(struct console *c, const struct command *v, const char *fmt, ..
 /* The same and the usage line; EXIT_IS_USAGE. */
 int command_usage(struct console *c, const struct command *v, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/*
+ * The error of a call of api.h; the exit code is what the controller's answer means: 3 when policy
+ * or the operator's rights forbid it, 2 when the words were wrong, else 1. api may be NULL.
+ */
+int command_refused(struct console *c, const struct command *v, const struct api *api,
+		    const struct err *err);
 /* Prints as table or JSON. Steals the reference. */
 int command_print(struct console *c, const struct command *v, json_t *take_result);
 /* Asks the server and prints what it says. method "GET" or "POST"; steals body (may be NULL). */

@@ -155,17 +155,16 @@ static int revoke(struct console *c, const struct command *v, const struct args 
 
 /* ---- one more ---- */
 
-static int ask_for(struct console *c, const char *name, const char *request, json_t **ret,
-		   struct err *err)
+static int ask_for(struct console *c, const char *name, const char *request, struct api **ret_api,
+		   json_t **ret, struct err *err)
 {
 	CLEANUP(freep) char *path = mem_printf("/v1/operator/operators/%s/add", name);
-	CLEANUP(api_freep) struct api *api = NULL;
 	json_t *body = json_pack("{s:s}", "request", request);
 	int r = path == NULL || body == NULL ? err_set(err, ENOMEM, "out of memory")
-					     : api_open(c, &api, err);
+					     : api_open(c, ret_api, err);
 
 	if (r >= 0)
-		r = api_post(api, path, body, ret, err);
+		r = api_post(*ret_api, path, body, ret, err);
 	json_decref(body);
 	return r;
 }
@@ -189,6 +188,7 @@ static int put_answer(json_t *result, const char *dir, bool elsewhere, struct er
 static int add(struct console *c, const struct command *v, const char *name, const char *dir,
 	       const char *file)
 {
+	CLEANUP(api_freep) struct api *api = NULL;
 	CLEANUP(freep) char *request = NULL;
 	struct err err = {{0}};
 	json_t *result = NULL;
@@ -203,11 +203,11 @@ static int add(struct console *c, const struct command *v, const char *name, con
 	}
 	if (r < 0)
 		return command_fail(c, v, "%s", err.text);
-	r = ask_for(c, name, request, &result, &err);
+	r = ask_for(c, name, request, &api, &result, &err);
 	if (r < 0 && file == NULL)
 		operator_pair_undo(dir);
 	if (r < 0)
-		return command_fail(c, v, "%s", err.text);
+		return command_refused(c, v, api, &err);
 	r = put_answer(result, dir, file != NULL, &err);
 	if (r >= 0)
 		return command_print(c, v, result);

@@ -103,7 +103,7 @@ static int act(struct console *c, const struct command *v, const char *path, jso
 		r = api_post(api, path, take_body, &result, &err);
 	json_decref(take_body);
 	if (r < 0)
-		return command_fail(c, v, "%s", err.text);
+		return command_refused(c, v, api, &err);
 	if (wait_ms > 0)
 		add_evidence(api, result, wait_ms);
 	return command_print(c, v, result);

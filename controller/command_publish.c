@@ -83,6 +83,7 @@ static int read_manifest(const char *text, size_t len, struct manifest *ret, str
 	return r < 0 ? r : manifest_decode(payload, payload_len, ret, err);
 }
 
+/* -EBADMSG when the document fails a check, be it here or there. */
 static int upload_tree(struct api *api, const char *dir, json_t **ret, struct err *err)
 {
 	CLEANUP(signed_tree_done) struct signed_tree tree = {0};
@@ -102,13 +103,14 @@ static int upload_tree(struct api *api, const char *dir, json_t **ret, struct er
 	if (r >= 0)
 		r = read_manifest(text, len, &manifest, err);
 	if (r < 0)
-		return err_prefix(err, r, "%s, revision %" PRIu64, dir,
-				  tree.revisions[tree.count - 1]);
+		return err_prefix(err, signed_tree_refused(r) ? -EBADMSG : r,
+				  "%s, revision %" PRIu64, dir, tree.revisions[tree.count - 1]);
 	for (size_t i = 0; r >= 0 && i < manifest.policy_count; i++)
 		r = upload_blob(api, &tree, &manifest.policy[i], err);
 	if (r < 0)
 		return r;
-	return api_send(api, "/v1/operator/publish", text, len, API_CONTENT_JSON, ret, err);
+	r = api_send(api, "/v1/operator/publish", text, len, API_CONTENT_JSON, ret, err);
+	return r < 0 && api_status(api) == 400 ? -EBADMSG : r;
 }
 
 /* ---- policy as people write it ---- */
@@ -177,8 +179,10 @@ static int publish_policy(struct console *c, const struct command *v, struct api
 	r = next_revision(api, tree, revision, err);
 	if (r < 0)
 		return r;
-	if (sign(c, policy, key, revision, tree) != CLI_OK)
-		return err_set(err, EBADMSG, "%s was not signed and nothing was published", policy);
+	r = sign(c, policy, key, revision, tree);
+	if (r != CLI_OK)
+		return err_set(err, r == CLI_DENIED ? EBADMSG : EIO,
+			       "%s was not signed and nothing was published", policy);
 	return upload_tree(api, tree, ret, err);
 }
 
@@ -290,7 +294,10 @@ static int run(struct console *c, const struct command *v, const struct args *a)
 	}
 	if (r < 0) {
 		json_decref(result);
-		return command_fail(c, v, "%s", err.text);
+		if (r != -EBADMSG)
+			return command_refused(c, v, api, &err);
+		(void)command_fail(c, v, "%s", err.text);
+		return EXIT_IS_DENIED;
 	}
 	return command_print(c, v, result);
 }

@@ -9,6 +9,7 @@
 #include "controller/server.h"
 #include "controller/setup.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,10 +202,12 @@ static int run(struct console *c, const struct command *v, const struct args *a)
 	r = take_orders(c, v, a, o);
 	if (r != 0)
 		return r;
-	if (v != &command_serve) {
-		if (setup_make(&o->setup, &err) < 0)
-			return command_fail(c, v, "%s", err.text);
-	}
+	if (v != &command_serve)
+		r = setup_make(&o->setup, &err);
+	if (r == -ENODATA)
+		return command_usage(c, v, "%s", err.text);
+	if (r < 0)
+		return command_fail(c, v, "%s", err.text);
 	if (v != &command_init)
 		return serve(c, v, &o->server);
 	(void)fprintf(c->out, "%s is ready; 'bailiwick-controller serve --data %s' serves it.\n",

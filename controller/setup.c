@@ -56,6 +56,11 @@ int setup_lock(const char *data_dir, int *ret_fd, struct err *err)
 	if (path == NULL)
 		return out_of_memory(err);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 && errno == ENOENT)
+		return err_set(err, ENOENT,
+			       "no directory %s; 'bailiwick-controller init --data %s' makes it, "
+			       "for first steps 'dev'",
+			       data_dir, data_dir);
 	if (fd < 0)
 		return err_set(err, errno, "%s: %s", path, strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -369,7 +374,7 @@ static int make_ca(const struct setup *s, int dir_fd, struct ca **ret, struct er
 				"; both from one backup, or an empty directory, would be right",
 				s->data_dir);
 		if (trust_domain == NULL)
-			return err_set(err, EINVAL,
+			return err_set(err, ENODATA,
 				       "--trust-domain is missing; --trust-domain acme.example "
 				       "would be right");
 		r = ca_create(dir_fd, trust_domain, wall_now(), err);

@@ -49,7 +49,7 @@ struct setup {
 /* One process at a time for a data directory; until the descriptor is closed. -EBUSY. */
 int setup_lock(const char *data_dir, int *ret_fd, struct err *err);
 
-/* Makes what is missing. -EBUSY under a running server. */
+/* Makes what is missing. -EBUSY under a running server, -ENODATA: of which trust domain? */
 int setup_make(const struct setup *s, struct err *err);
 
 struct renewed {

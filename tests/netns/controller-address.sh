@@ -29,7 +29,7 @@ refused "nor does the agent itself" pay-1 bailiwickd.service "$CTL" 8443
 like "it is listed as an essential" \
 	"$(bw_json pay-1 '.conduits[] | "\(.essential) \(.to.identity // .to.name // "") \(.service)"' conduits)" \
 	'true .*tcp/8443'
-expect "and cannot be revoked" 1 bw pay-1 revoke conduit \
+expect "and cannot be revoked" 3 bw pay-1 revoke conduit \
 	"$(bw_json pay-1 '[.conduits[] | select(.service == "tcp/8443")][0].conduit' conduits)" --reason test
 like "status says that nobody answers" "$(bw pay-1 status)" "controller $CTL not reached"
 agent_stop pay-1

@@ -24,11 +24,11 @@ like "tells the options" "$SAID" '--address'
 # --- the data directory
 mkdir -p "$WORK/ctl"
 expect "serve without keys" 1 controller serve --data "$WORK/ctl/nothing"
-like "says what makes them" "$SAID" 'init|No such'
+like "says what makes them" "$SAID" 'bailiwick-controller init .*makes'
 mkdir -m 0700 "$WORK/ctl/empty"
 expect "also in an empty directory" 1 controller serve --data "$WORK/ctl/empty"
 like "says so there" "$SAID" 'bailiwick-controller init'
-expect "init needs a trust domain" 1 controller init --data "$DATA" --name ctl.acme.example
+expect "init needs a trust domain" 2 controller init --data "$DATA" --name ctl.acme.example
 openssl genpkey -algorithm ed25519 -out "$WORK/policy.key" 2>/dev/null
 openssl pkey -in "$WORK/policy.key" -pubout -out "$WORK/policy.pub" 2>/dev/null
 check "init" controller init --data "$DATA" --trust-domain acme.example \
@@ -68,10 +68,25 @@ pasted=$(ctl token create --node pay-1 | sed -n '/^  bailiwick enroll/,/[^\\]$/p
 same "and print a command to paste that fits the screen" $(($(wc -L <<<"$pasted") <= 100)) 1
 like "a shell has every word of it" "$(sh -c "bailiwick() { echo \$# \$*; }; $pasted")" \
 	'^9 enroll --url .* --token .* --pin .* --policy-pin sha256:'
+expect "a name that only the controller refuses" 2 controller token create --node 'pay 1' --data "$DATA"
 same "no policy key signed anything yet" "$(ctl_json .policy status)" null
 printf 'trust_domain: acme.example\n' >"$WORK/plain.yaml"
 expect "a policy needs to be signed" 1 controller publish "$WORK/plain.yaml" --data "$DATA"
 like "says how" "$SAID" 'bailiwick sign'
+printf 'trust_domain: acme.example\nrules: [{name: open, from: nobody}]\n' >"$WORK/wrong.yaml"
+cp "$WORK/policy.key" "$DATA/policy.key"
+expect "a policy with errors fails the check" 3 controller publish "$WORK/wrong.yaml" --data "$DATA"
+like "and is not published" "$SAID" 'nothing was published'
+rm "$DATA/policy.key"
+openssl genpkey -algorithm ed25519 -out "$WORK/other.key" 2>/dev/null
+printf 'trust_domain: acme.example\nnodes: [{pattern: pay-1, addresses: [10.77.0.11]}]\n' \
+	>"$WORK/sound.yaml"
+must bailiwick sign "$WORK/sound.yaml" --key "$WORK/other.key" --out "$WORK/others"
+expect "so does one that a stranger signed" 3 controller publish "$WORK/others" --data "$DATA"
+must bailiwick sign "$WORK/sound.yaml" --key "$WORK/policy.key" --out "$WORK/changed"
+find "$WORK/changed" -path '*/sha256/*' -type f | while read -r blob; do echo >>"$blob"; done
+expect "so does one that was changed" 3 controller publish "$WORK/changed" --data "$DATA"
+expect "what is not there is another error" 1 controller publish "$WORK/nowhere" --data "$DATA"
 
 # --- from elsewhere
 host_add desk 40

@@ -47,7 +47,7 @@ for host in pay-1 pay-2 api-1; do
 done
 same "a node that is not concerned got no new head" "$(head_of other-1)" "$other"
 
-expect "a place outside the bounds of signed policy is refused" 1 \
+expect "a place outside the bounds of signed policy is refused" 3 \
 	ctl place prod/payments/settlement --node nowhere-1
 like "and says why" "$SAID" 'nowhere-1'
 expect "an identity that no policy names is refused" 1 ctl place prod/payments/nobody --node pay-1

@@ -10,10 +10,10 @@ END
 serve glass api-1 api.service 9000
 denied "closed until it is granted" pay-1 backup.service "$API" 9000
 talk other pay-1 settlement.service "$API" 8443
-expect "what is not grantable is refused" 1 ctl grant settlement-calls-api \
+expect "what is not grantable is refused" 3 ctl grant settlement-calls-api \
 	--from prod/payments/settlement --to prod/payments/api --for 60s --reason test
 like "by name" "$SAID" 'grantable'
-expect "longer than signed policy allows is refused" 1 ctl grant break-glass \
+expect "longer than signed policy allows is refused" 3 ctl grant break-glass \
 	--from prod/payments/backup --to prod/payments/api --for 2h --reason test
 denied "nothing has changed" pay-1 backup.service "$API" 9000
 began=$(date +%s%3N)

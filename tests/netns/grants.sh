@@ -26,11 +26,11 @@ refused "without a grant the rule opens nothing" pay-1 settlement.service "$API"
 status_of bw pay-1 why settlement api tcp/8443 -o json
 like "and why says that none is in force" "$SAID" 'no grant for settlement > api is in force'
 
-expect "a rule that is not grantable is not granted" 1 grant pay-1 plain settlement api 10m
+expect "a rule that is not grantable is not granted" 3 grant pay-1 plain settlement api 10m
 like "with the reason" "$SAID" 'not grantable'
-expect "nor is more than the rule allows" 1 grant pay-1 $JIT settlement api 2h
+expect "nor is more than the rule allows" 3 grant pay-1 $JIT settlement api 2h
 like "which is told" "$SAID" 'at most 60min'
-expect "nor a pair that the rule does not name" 1 grant pay-1 $JIT cache api 10m
+expect "nor a pair that the rule does not name" 3 grant pay-1 $JIT cache api 10m
 like "which is told too" "$SAID" 'not under from:'
 expect "a grant has an end" 2 bw pay-1 grant $JIT --from settlement --to api --reason x
 expect "and a reason" 2 bw pay-1 grant $JIT --from settlement --to api --for 10m

@@ -51,3 +51,22 @@ TEST(controller_help_of_each_verb_fits_the_screen)
 	CHECK_INT(COMMAND("-h"), EXIT_IS_OK);
 	CHECK_CONTAINS(out, "usage: bailiwick-controller VERB");
 }
+
+TEST(a_new_directory_needs_a_trust_domain)
+{
+	CLEANUP(freep) char *dir = mem_printf("%s/new", test_dir());
+
+	CHECK_INT(COMMAND("init", "--data", dir, "--name", "ctl.acme.example"), EXIT_IS_USAGE);
+	CHECK_STR(out, "");
+	CHECK_CONTAINS(err_out, "--trust-domain acme.example would be right\nusage: ");
+}
+
+TEST(without_a_directory_the_error_says_what_makes_one)
+{
+	CLEANUP(freep) char *dir = mem_printf("%s/nowhere", test_dir());
+
+	CHECK_INT(COMMAND("serve", "--data", dir), EXIT_IS_ERROR);
+	CHECK_CONTAINS(err_out, "'bailiwick-controller init --data ");
+	CHECK_INT(COMMAND("status", "--data", dir), EXIT_IS_ERROR);
+	CHECK_CONTAINS(err_out, "'bailiwick-controller serve --data ");
+}
