@@ -5,32 +5,17 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/zone.h"
+#include "tests/unit/command_fixture.h"
 #include "tests/unit/test.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static char *out, *err_out;
+static struct command_said said;
 
 static int command(const char *const *words, size_t count)
 {
-	const char *argv[24] = {"bailiwick"};
-	size_t out_len, err_len;
-	FILE *o, *e;
-	int r;
-
-	free(out);
-	free(err_out);
-	out = err_out = NULL;
-	o = open_memstream(&out, &out_len);
-	e = open_memstream(&err_out, &err_len);
-	for (size_t i = 0; i < count; i++)
-		argv[1 + i] = words[i];
-	r = cli_main((int)(1 + count), (char **)(uintptr_t)argv, o, e);
-	(void)fclose(o);
-	(void)fclose(e);
-	return r;
+	return command_run(cli_main, "bailiwick", words, count, &said);
 }
 #define COMMAND(...)                                                                               \
 	command(((const char *const[]){__VA_ARGS__}),                                              \
@@ -117,20 +102,20 @@ TEST(usage_errors_exit_2_and_name_what_would_be_right)
 		while (count < 6 && cases[i].words[count] != NULL)
 			count++;
 		CHECK_INT(command(cases[i].words, count), CLI_USAGE);
-		CHECK_STR(out, "");
-		CHECK_CONTAINS(err_out, cases[i].part);
+		CHECK_STR(said.out, "");
+		CHECK_CONTAINS(said.err, cases[i].part);
 	}
 }
 
 TEST(help_goes_to_stdout_and_a_bare_command_to_stderr)
 {
 	CHECK_INT(COMMAND("--help"), CLI_OK);
-	CHECK_CONTAINS(out, "usage: bailiwick [-C RUN_DIR] VERB");
+	CHECK_CONTAINS(said.out, "usage: bailiwick [-C RUN_DIR] VERB");
 	CHECK_INT(command(NULL, 0), CLI_USAGE);
-	CHECK_STR(out, "");
-	CHECK_CONTAINS(err_out, "usage: bailiwick");
+	CHECK_STR(said.out, "");
+	CHECK_CONTAINS(said.err, "usage: bailiwick");
 	CHECK_INT(COMMAND("mode", "--help"), CLI_OK);
-	CHECK_CONTAINS(out, "--for DURATION");
+	CHECK_CONTAINS(said.out, "--for DURATION");
 }
 
 TEST(every_verb_of_this_release_is_in_the_help)
@@ -145,39 +130,39 @@ TEST(every_verb_of_this_release_is_in_the_help)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		CHECK(verb_find(names[i]) != NULL);
 	for (size_t i = 0; i < verb_count; i++)
-		CHECK_CONTAINS(out, verbs[i]->name);
+		CHECK_CONTAINS(said.out, verbs[i]->name);
 }
 
 TEST(help_of_each_verb_fits_the_screen)
 {
 	for (size_t i = 0; i < verb_count; i++) {
 		CHECK_INT(COMMAND(verbs[i]->name, "--help"), CLI_OK);
-		for (const char *line = out; *line != '\0'; line += strcspn(line, "\n") + 1) {
+		for (const char *line = said.out; *line != '\0'; line += strcspn(line, "\n") + 1) {
 			if (strcspn(line, "\n") > SCREEN_COLUMNS)
 				CHECK_STR(line, "a line that fits");
 		}
 	}
 	CHECK_INT(COMMAND("mode", "--help"), CLI_OK);
-	CHECK_CONTAINS(out, "usage: bailiwick [-C RUN_DIR] mode observe|selective|enforce "
-			    "[--for DURATION] [--force]\n"
-			    "                 --reason TEXT [-o table|json]\n"
-			    "switch what is denied");
+	CHECK_CONTAINS(said.out, "usage: bailiwick [-C RUN_DIR] mode observe|selective|enforce "
+				 "[--for DURATION] [--force]\n"
+				 "                 --reason TEXT [-o table|json]\n"
+				 "switch what is denied");
 	CHECK_INT(COMMAND("why", "--help"), CLI_OK);
-	CHECK_CONTAINS(out, "| why --last [-o table|json]\n");
+	CHECK_CONTAINS(said.out, "| why --last [-o table|json]\n");
 }
 
 TEST(version_works_without_an_agent)
 {
 	CHECK_INT(COMMAND("-C", test_dir(), "version", "-o", "json"), CLI_OK);
-	CHECK_CONTAINS(out, "\"release\":");
-	CHECK_CONTAINS(out, "\"agent\":null");
+	CHECK_CONTAINS(said.out, "\"release\":");
+	CHECK_CONTAINS(said.out, "\"agent\":null");
 	CHECK_INT(COMMAND("--version"), CLI_OK);
 }
 
 TEST(check_accepts_a_good_policy)
 {
 	CHECK_INT(COMMAND("check", file("good.yaml", good)), CLI_OK);
-	CHECK_CONTAINS(out, "ok: 3 identities, 1 rule in 1 file");
+	CHECK_CONTAINS(said.out, "ok: 3 identities, 1 rule in 1 file");
 }
 
 TEST(check_reports_place_message_and_advice_and_exits_3)
@@ -188,10 +173,10 @@ TEST(check_reports_place_message_and_advice_and_exits_3)
 				 "  - {name: r, from: [nobody], to: [none], services: [tcp/1]}\n");
 
 	CHECK_INT(COMMAND("check", path), CLI_DENIED);
-	CHECK_CONTAINS(out, "/bad.yaml:3:");
-	CHECK_CONTAINS(out, "nothing of it can be applied");
+	CHECK_CONTAINS(said.out, "/bad.yaml:3:");
+	CHECK_CONTAINS(said.out, "nothing of it can be applied");
 	CHECK_INT(COMMAND("check", path, "-o", "json"), CLI_DENIED);
-	CHECK_CONTAINS(out, "\"ok\":false,\"errors\":[{\"file\":");
+	CHECK_CONTAINS(said.out, "\"ok\":false,\"errors\":[{\"file\":");
 }
 
 TEST(check_knows_which_time_zones_there_are)
@@ -206,8 +191,9 @@ TEST(check_knows_which_time_zones_there_are)
 		       "Europe/Berlinn}\n");
 	path = file("zone.yaml", text);
 	CHECK_INT(COMMAND("check", path), CLI_DENIED);
-	CHECK_CONTAINS(out, "zone.yaml:21:61: no time zone is called \"Europe/Berlinn\"; write a "
-			    "name of the tz database, like Europe/Berlin\n");
+	CHECK_CONTAINS(said.out,
+		       "zone.yaml:21:61: no time zone is called \"Europe/Berlinn\"; write a "
+		       "name of the tz database, like Europe/Berlin\n");
 	text[strlen(text) - 3] = '}';
 	text[strlen(text) - 2] = '\n';
 	text[strlen(text) - 1] = '\0';
@@ -222,7 +208,7 @@ TEST(rules_are_attested_unless_they_say_otherwise)
 	memcpy(strstr(text, "{assurance: mapped}"), "{deny_in: drop}    ",
 	       strlen("{assurance: mapped}"));
 	CHECK_INT(COMMAND("check", "--explain", file("attested.yaml", text)), CLI_OK);
-	CHECK_CONTAINS(out, "settlement-calls-api attested");
+	CHECK_CONTAINS(said.out, "settlement-calls-api attested");
 }
 
 TEST(warnings_count_where_check_is_strict)
@@ -230,7 +216,7 @@ TEST(warnings_count_where_check_is_strict)
 	const char *path = file("good.yaml", good);
 
 	CHECK_INT(COMMAND("check", path), CLI_OK);
-	CHECK_CONTAINS(out, "1 warning");
+	CHECK_CONTAINS(said.out, "1 warning");
 	CHECK_INT(COMMAND("check", "--strict", path), CLI_DENIED);
 }
 
@@ -246,14 +232,14 @@ TEST(check_explain_knows_the_floor_of_the_called)
 		"     purpose: p, owner: o}\n";
 
 	CHECK_INT(COMMAND("check", "--explain", file("floor.yaml", text)), CLI_OK);
-	CHECK_CONTAINS(out, "a    b  tcp/1   min_assurance r    mapped\n");
+	CHECK_CONTAINS(said.out, "a    b  tcp/1   min_assurance r    mapped\n");
 }
 
 TEST(check_explain_lists_pairs_with_their_conditions)
 {
 	CHECK_INT(COMMAND("check", "--explain", file("good.yaml", good)), CLI_OK);
-	CHECK_CONTAINS(out, "FROM       TO  SERVICE  VERDICT RULE                 CONDITIONS\n"
-			    "settlement api tcp/8443 accept  settlement-calls-api mapped\n");
+	CHECK_CONTAINS(said.out, "FROM       TO  SERVICE  VERDICT RULE                 CONDITIONS\n"
+				 "settlement api tcp/8443 accept  settlement-calls-api mapped\n");
 }
 
 TEST(a_directory_is_read_whole_and_an_empty_one_refused)
@@ -262,23 +248,23 @@ TEST(a_directory_is_read_whole_and_an_empty_one_refused)
 
 	(void)snprintf(dir, sizeof(dir), "%s/policy", test_dir());
 	CHECK_INT(COMMAND("check", test_dir()), CLI_FAILED);
-	CHECK_CONTAINS(err_out, "files named *.yaml would be right");
+	CHECK_CONTAINS(said.err, "files named *.yaml would be right");
 	CHECK(mkdir(dir, 0700) == 0);
 	(void)file("policy/b.yaml", "trust_domain: other.example\n");
 	(void)file("policy/a.yaml", good);
 	(void)file("policy/.hidden.yaml", "?");
 	(void)file("policy/notes.txt", "?");
 	CHECK_INT(COMMAND("check", test_dir()), CLI_DENIED);
-	CHECK_CONTAINS(out, "/policy/b.yaml:1:");
-	CHECK(strstr(out, "hidden") == NULL);
+	CHECK_CONTAINS(said.out, "/policy/b.yaml:1:");
+	CHECK(strstr(said.out, "hidden") == NULL);
 }
 
 TEST(what_cannot_be_read_is_an_error_with_its_name)
 {
 	CHECK_INT(COMMAND("check", "/nonexistent/x.yaml"), CLI_FAILED);
-	CHECK_CONTAINS(err_out, "/nonexistent/x.yaml: No such file");
+	CHECK_CONTAINS(said.err, "/nonexistent/x.yaml: No such file");
 	CHECK_INT(COMMAND("plan", "/dev/null"), CLI_FAILED);
-	CHECK_CONTAINS(err_out, "/dev/null");
+	CHECK_CONTAINS(said.err, "/dev/null");
 }
 
 TEST(apply_checks_before_it_asks_anybody)
@@ -286,8 +272,8 @@ TEST(apply_checks_before_it_asks_anybody)
 	const char *path = file("bad.yaml", "rules: 7\n");
 
 	CHECK_INT(COMMAND("-C", "/nonexistent", "apply", path, "--reason", "x"), CLI_DENIED);
-	CHECK_CONTAINS(err_out, "/bad.yaml:1:");
-	CHECK(strstr(err_out, "agent") == NULL);
+	CHECK_CONTAINS(said.err, "/bad.yaml:1:");
+	CHECK(strstr(said.err, "agent") == NULL);
 }
 
 TEST(why_asks_a_policy_without_an_agent)
@@ -295,13 +281,14 @@ TEST(why_asks_a_policy_without_an_agent)
 	const char *path = file("good.yaml", good);
 
 	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", path), CLI_OK);
-	CHECK_CONTAINS(out, "allowed    settlement  ->  api, tcp/8443\n");
-	CHECK_CONTAINS(out, "rule       settlement-calls-api  good.yaml:15\n");
+	CHECK_CONTAINS(said.out, "allowed    settlement  ->  api, tcp/8443\n");
+	CHECK_CONTAINS(said.out, "rule       settlement-calls-api  good.yaml:15\n");
 	CHECK_INT(COMMAND("why", "backup", "api", "tcp/8443", "--policy", path), CLI_DENIED);
-	CHECK_CONTAINS(out, "denied     backup  ->  api, tcp/8443\n");
-	CHECK_CONTAINS(out, "nearest    settlement-calls-api  good.yaml:15  from: [settlement]  <- "
-			    "fails: caller is backup\n");
-	CHECK_CONTAINS(out, "to allow   add backup to from: of good.yaml:15");
+	CHECK_CONTAINS(said.out, "denied     backup  ->  api, tcp/8443\n");
+	CHECK_CONTAINS(said.out,
+		       "nearest    settlement-calls-api  good.yaml:15  from: [settlement]  <- "
+		       "fails: caller is backup\n");
+	CHECK_CONTAINS(said.out, "to allow   add backup to from: of good.yaml:15");
 }
 
 /* What would be asked, from files alone: by the nodes that the view names, else in general. */
@@ -315,13 +302,14 @@ TEST(why_says_from_a_policy_whose_agent_would_be_asked)
 	       strlen("{assurance: mapped}"));
 	path = file("attested.yaml", text);
 	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", path), CLI_OK);
-	CHECK_CONTAINS(out, "asks       for each connection the agent of the caller's node must "
-			    "vouch for settlement;");
+	CHECK_CONTAINS(said.out,
+		       "asks       for each connection the agent of the caller's node must "
+		       "vouch for settlement;");
 	CHECK_INT(COMMAND("why", "settlement@pay-1", "api@api-1", "tcp/8443", "--policy", path),
 		  CLI_OK);
-	CHECK_CONTAINS(out, "asks       for each connection pay-1's agent must vouch for");
+	CHECK_CONTAINS(said.out, "asks       for each connection pay-1's agent must vouch for");
 	CHECK_INT(COMMAND("why", "backup", "api", "tcp/8443", "--policy", path), CLI_DENIED);
-	CHECK(strstr(out, "asks ") == NULL);
+	CHECK(strstr(said.out, "asks ") == NULL);
 }
 
 TEST(why_names_the_near_identity_and_what_it_cannot_know)
@@ -329,9 +317,9 @@ TEST(why_names_the_near_identity_and_what_it_cannot_know)
 	const char *path = file("good.yaml", good);
 
 	CHECK_INT(COMMAND("why", "setlement", "api", "tcp/1", "--policy", path), CLI_USAGE);
-	CHECK_CONTAINS(err_out, "did you mean 'settlement'?");
+	CHECK_CONTAINS(said.err, "did you mean 'settlement'?");
 	CHECK_INT(COMMAND("why", "pid:1", "api", "tcp/1", "--policy", path), CLI_USAGE);
-	CHECK_CONTAINS(err_out, "needs the agent's knowledge");
+	CHECK_CONTAINS(said.err, "needs the agent's knowledge");
 	CHECK_INT(COMMAND("why", "10.0.0.1", "api", "tcp/1", "--policy", path), CLI_DENIED);
 	CHECK_INT(COMMAND("why", "[fd00::1]:5", "api@n", "tcp/1", "--policy", path), CLI_DENIED);
 }
@@ -361,11 +349,11 @@ TEST(check_explain_with_a_view_lists_the_conduits_of_its_node)
 	(void)file("policy.yaml", good);
 	(void)file("view.json", view);
 	CHECK_INT(COMMAND("check", "--explain", test_dir()), CLI_OK);
-	CHECK_CONTAINS(out, "settlement@pay-1 api@api-1 tcp/8443 accept  mapped !  -");
+	CHECK_CONTAINS(said.out, "settlement@pay-1 api@api-1 tcp/8443 accept  mapped !  -");
 	CHECK_INT(COMMAND("check", "--explain", test_dir(), "-o", "json"), CLI_OK);
-	CHECK_CONTAINS(out, "\"conduits\":[{\"conduit\":1,\"from\":{\"identity\":"
-			    "\"prod/payments/settlement\",\"name\":\"settlement\",\"node\":"
-			    "\"pay-1\",\"type\":\"identity\"}");
+	CHECK_CONTAINS(said.out, "\"conduits\":[{\"conduit\":1,\"from\":{\"identity\":"
+				 "\"prod/payments/settlement\",\"name\":\"settlement\",\"node\":"
+				 "\"pay-1\",\"type\":\"identity\"}");
 }
 
 /* R47: seen before the first connection is refused. */
@@ -393,13 +381,14 @@ TEST(check_names_nodes_that_cannot_vouch_for_what_a_rule_demands)
 	(void)snprintf(text, sizeof(text), called, "");
 	(void)file("view.json", text);
 	CHECK_INT(COMMAND("check", test_dir()), CLI_OK);
-	CHECK_CONTAINS(out, "node pay-1 runs no agent that could vouch for settlement, so rule "
-			    "\"calls\" (attested) stays closed");
+	CHECK_CONTAINS(said.out,
+		       "node pay-1 runs no agent that could vouch for settlement, so rule "
+		       "\"calls\" (attested) stays closed");
 	(void)snprintf(text, sizeof(text), called,
 		       ", \"attest\": {\"address\": \"10.0.0.5\", \"port\": 7113}");
 	(void)file("view.json", text);
 	CHECK_INT(COMMAND("check", test_dir()), CLI_OK);
-	CHECK(strstr(out, "could vouch") == NULL);
+	CHECK(strstr(said.out, "could vouch") == NULL);
 }
 
 TEST(why_follows_the_view_and_a_bad_view_is_refused)
@@ -409,13 +398,13 @@ TEST(why_follows_the_view_and_a_bad_view_is_refused)
 	CHECK_INT(COMMAND("why", "settlement@pay-1", "10.0.0.9:8443", "tcp/8443", "--policy",
 			  test_dir()),
 		  CLI_OK);
-	CHECK_CONTAINS(out, "mapping 7 of pay-1");
+	CHECK_CONTAINS(said.out, "mapping 7 of pay-1");
 	CHECK_INT(COMMAND("why", "settlement", "10.0.0.77", "tcp/8443", "--policy", test_dir()),
 		  CLI_DENIED);
 	(void)file("view.json", "{\"version\": 1, \"node\": \"pay-1\"}");
 	CHECK_INT(COMMAND("why", "settlement", "api", "tcp/8443", "--policy", test_dir()),
 		  CLI_FAILED);
-	CHECK_CONTAINS(err_out, "view.json");
+	CHECK_CONTAINS(said.err, "view.json");
 	CHECK_INT(COMMAND("check", test_dir()), CLI_FAILED);
 }
 
@@ -434,12 +423,12 @@ static int enroll_with(const char *token)
 TEST(enroll_takes_the_token_from_standard_input_where_nobody_sees_it)
 {
 	CHECK_INT(enroll_with("nonsense"), CLI_FAILED);
-	CHECK_CONTAINS(err_out, "not a token");
+	CHECK_CONTAINS(said.err, "not a token");
 	CHECK(freopen(file("token", "tok_a.b\r\n"), "r", stdin) != NULL);
 	CHECK_INT(enroll_with("-"), CLI_FAILED);
-	CHECK_CONTAINS(err_out, "127.0.0.1");
-	CHECK(strstr(err_out, "tok_a") == NULL);
+	CHECK_CONTAINS(said.err, "127.0.0.1");
+	CHECK(strstr(said.err, "tok_a") == NULL);
 	CHECK(freopen(file("token", "\n"), "r", stdin) != NULL);
 	CHECK_INT(enroll_with("-"), CLI_USAGE);
-	CHECK_CONTAINS(err_out, "no token came");
+	CHECK_CONTAINS(said.err, "no token came");
 }
